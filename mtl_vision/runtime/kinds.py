@@ -1,0 +1,191 @@
+"""The three kinds of dense map. A kind decides how a map is resized, mirrored, turned, compared and coloured.
+
+Everything that handles maps (data, training panels, export, inference) asks the kind, so that none of it knows a task.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+Size = tuple[int, int]  # (H, W)
+IGNORE = 255  # the label that means "no label"
+
+
+def resize_pixels(array: np.ndarray, size: Size) -> np.ndarray:
+    """Resize (H, W) or (H, W, C): by area when it shrinks, linearly when it grows; pixel centres stay aligned."""
+    if array.shape[:2] == size:
+        return array
+    shrinks = size[0] * size[1] < array.shape[0] * array.shape[1]
+    return cv2.resize(array, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _resize_valid(values: np.ndarray, valid: np.ndarray, size: Size) -> np.ndarray:
+    """Resize float `values` by their valid pixels alone; a new pixel less than half valid becomes 0."""
+    if valid.all():
+        return resize_pixels(values, size)
+    mask = valid[..., None] if values.ndim == 3 else valid
+    share = resize_pixels(valid.astype(np.float32), size)
+    total = resize_pixels(np.where(mask, values, np.float32(0)), size)
+    kept = np.where(share >= 0.5, 1 / np.maximum(share, 0.5), 0).astype(np.float32)
+    return total * (kept[..., None] if values.ndim == 3 else kept)
+
+
+def _warp(array: np.ndarray, matrix: np.ndarray, flags: int, fill: float) -> np.ndarray:
+    size = (array.shape[1], array.shape[0])
+    return cv2.warpAffine(array, matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=(fill,) * 4)
+
+
+class Kind(ABC):
+    """How maps of one kind behave. Maps are numpy arrays (H, W) or (H, W, 3) in the project's conventions."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def valid(self, array: np.ndarray) -> np.ndarray:
+        """Which pixels carry a value: bool (H, W)."""
+
+    @abstractmethod
+    def resize(self, array: np.ndarray, size: Size) -> np.ndarray:
+        """The map at another size (H, W); invalid pixels never mix into valid ones."""
+
+    def flip(self, array: np.ndarray) -> np.ndarray:
+        """The map of the picture mirrored left to right."""
+        return np.ascontiguousarray(array[:, ::-1])
+
+    @abstractmethod
+    def rotate(self, array: np.ndarray, matrix: np.ndarray, angle: float) -> np.ndarray:
+        """The map after the picture was turned by `matrix` (2, 3), clockwise by `angle` radians; uncovered is invalid."""
+
+    @abstractmethod
+    def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        """How far two maps (or batches of maps) differ, in physical terms."""
+
+    @abstractmethod
+    def colour(
+        self,
+        array: np.ndarray,
+        palette: Sequence[Sequence[int]] = (),
+        limits: tuple[float, float] | None = None,
+    ) -> np.ndarray:
+        """The map as a picture for people: (H, W, 3) uint8 RGB; invalid is black."""
+
+
+class ScalarMap(Kind):
+    """One non-negative number a pixel: float32 (H, W), 0 = invalid. Depth in metres is one."""
+
+    name = "scalar_map"
+
+    def valid(self, array: np.ndarray) -> np.ndarray:
+        return array > 0
+
+    def resize(self, array: np.ndarray, size: Size) -> np.ndarray:
+        return _resize_valid(array, self.valid(array), size)
+
+    def rotate(self, array: np.ndarray, matrix: np.ndarray, angle: float) -> np.ndarray:
+        share = _warp(self.valid(array).astype(np.float32), matrix, cv2.INTER_LINEAR, 0)
+        total = _warp(array, matrix, cv2.INTER_LINEAR, 0)  # invalid is 0 already: it adds nothing
+        return np.where(share > 0.5, total / np.maximum(share, 0.5), 0).astype(np.float32)
+
+    def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        difference = np.abs(a.astype(np.float64) - b)
+        return {"max_difference": float(difference.max()), "mean_difference": float(difference.mean())}
+
+    def colour(
+        self,
+        array: np.ndarray,
+        palette: Sequence[Sequence[int]] = (),
+        limits: tuple[float, float] | None = None,
+    ) -> np.ndarray:
+        valid = self.valid(array)
+        if limits is None:
+            limits = tuple(np.percentile(array[valid], (1, 99))) if valid.any() else (0.0, 1.0)  # type: ignore[assignment]
+        low, high = limits  # type: ignore[misc]
+        level = np.clip((array - low) / max(high - low, 1e-6), 0, 1)
+        near_is_bright = cv2.applyColorMap((255 * (1 - level)).astype(np.uint8), cv2.COLORMAP_INFERNO)
+        return np.where(valid[..., None], near_is_bright[..., ::-1], 0).astype(np.uint8)
+
+
+class UnitVectorMap(Kind):
+    """One unit vector a pixel: float32 (H, W, 3) in the camera frame, (0, 0, 0) = invalid."""
+
+    name = "unit_vector_map"
+
+    def valid(self, array: np.ndarray) -> np.ndarray:
+        return (array != 0).any(axis=-1)
+
+    def resize(self, array: np.ndarray, size: Size) -> np.ndarray:
+        return normalise(_resize_valid(array, self.valid(array), size))
+
+    def flip(self, array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array[:, ::-1] * np.float32((-1, 1, 1)))
+
+    def rotate(self, array: np.ndarray, matrix: np.ndarray, angle: float) -> np.ndarray:
+        share = _warp(self.valid(array).astype(np.float32), matrix, cv2.INTER_LINEAR, 0)
+        moved = _warp(array, matrix, cv2.INTER_LINEAR, 0)
+        c, s = np.cos(angle), np.sin(angle)
+        turned = moved @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]], np.float32)  # rows are vectors: n' = R n
+        return normalise(np.where(share[..., None] > 0.5, turned, 0).astype(np.float32))
+
+    def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        # 2 asin(|a - b| / 2) keeps its digits at small angles, where acos(a . b) has none left
+        chord = np.linalg.norm(a.astype(np.float64) - b, axis=-1)
+        angle = np.degrees(2 * np.arcsin(np.clip(chord / 2, 0, 1)))
+        return {"max_degrees": float(angle.max()), "mean_degrees": float(angle.mean())}
+
+    def colour(
+        self,
+        array: np.ndarray,
+        palette: Sequence[Sequence[int]] = (),
+        limits: tuple[float, float] | None = None,
+    ) -> np.ndarray:
+        rgb = np.rint((array + 1) * 127.5).clip(0, 255)
+        return np.where(self.valid(array)[..., None], rgb, 0).astype(np.uint8)
+
+
+class LabelMap(Kind):
+    """One class id a pixel: uint8 (H, W), 255 = ignore."""
+
+    name = "label_map"
+
+    def valid(self, array: np.ndarray) -> np.ndarray:
+        return array != IGNORE
+
+    def resize(self, array: np.ndarray, size: Size) -> np.ndarray:
+        if array.shape == size:
+            return array
+        if size[0] * size[1] < array.size:
+            return cv2.resize(array, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        # Growing: each id present votes with its linearly resized mask, which rounds the staircase off the borders.
+        ids = np.unique(array)
+        votes = np.stack([resize_pixels((array == i).astype(np.float32), size) for i in ids])
+        return ids[votes.argmax(axis=0)]
+
+    def rotate(self, array: np.ndarray, matrix: np.ndarray, angle: float) -> np.ndarray:
+        return _warp(array, matrix, cv2.INTER_NEAREST, IGNORE)
+
+    def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        return {"share_equal": float((a == b).mean())}
+
+    def colour(
+        self,
+        array: np.ndarray,
+        palette: Sequence[Sequence[int]] = (),
+        limits: tuple[float, float] | None = None,
+    ) -> np.ndarray:
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(palette)] = np.asarray(palette, np.uint8).reshape(-1, 3)
+        return table[array]
+
+
+def normalise(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) at unit length; those of no length stay (0, 0, 0)."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.where(length > 1e-6, vectors / np.maximum(length, 1e-6), 0).astype(np.float32)
+
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (ScalarMap(), UnitVectorMap(), LabelMap())}
