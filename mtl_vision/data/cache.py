@@ -1,0 +1,103 @@
+"""A packed copy of a split on disk, memory-mapped: epochs after the first decode nothing and derive nothing.
+
+Keyed by the files (names, sizes, times), their description and the class set; written whole or not at all; reused over
+runs; shared between worker processes, since mapped pages are. Samples of different sizes can not be packed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mtl_vision.data.description import DataError
+from mtl_vision.data.folder import FolderDataset
+from mtl_vision.data.sample import Sample
+from mtl_vision.runtime.kinds import normalise
+
+# How a target is stored: 16 bits for normals keep them to 0.002 degrees
+STORED: dict[str, tuple[type, tuple[int, ...]]] = {
+    "depth": (np.float32, ()),
+    "normals": (np.int16, (3,)),
+    "segmentation": (np.uint8, ()),
+}
+
+
+class PackedDataset:
+    """The samples of a FolderDataset, from the packed copy in `folder`, made on first use by `workers` threads."""
+
+    def __init__(self, source: FolderDataset, folder: Path, workers: int = 1) -> None:
+        self.source = source
+        self.folder = Path(folder) / _key(source)
+        if not self.folder.exists():
+            _pack(source, self.folder, workers)
+        self.image = np.load(self.folder / "image.npy", mmap_mode="r")
+        self.arrays = {name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in source.target_names}
+        self.present = np.load(self.folder / "present.npy")
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One sample; equal to the source's to the storage's precision."""
+        targets = {name: array[index] for k, (name, array) in enumerate(self.arrays.items()) if self.present[index, k]}
+        if "normals" in targets:
+            targets["normals"] = normalise(targets["normals"].astype(np.float32))
+        image = np.asarray(self.image[index])
+        return Sample(self.source.stems[index], image, targets, self.source.description.camera(image.shape[:2]))
+
+
+def _key(source: FolderDataset) -> str:
+    stats = [
+        (str(path.relative_to(source.root)), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths()
+    ]
+    told: list[Any] = [stats, source.description.to_yaml(), source.classes and source.classes.names, 1]
+    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    return f"{source.root.resolve().name}-{source.split}-{digest}"
+
+
+def _pack(source: FolderDataset, folder: Path, workers: int) -> None:
+    work = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    work.mkdir(parents=True)
+    try:
+        size = source[0].size
+        shapes = {"image": (np.uint8, (3,))} | {name: STORED[name] for name in source.target_names}
+        arrays = {
+            name: np.lib.format.open_memmap(work / f"{name}.npy", "w+", dtype, (len(source), *size, *tail))
+            for name, (dtype, tail) in shapes.items()
+        }
+        present = np.zeros((len(source), len(source.target_names)), bool)
+
+        def store(index: int) -> None:
+            sample = source[index]
+            if sample.size != size:
+                raise DataError(
+                    f"{source.images[sample.name]} is {sample.size} (H, W), the first picture {size}: "
+                    "set data.cache to null for pictures of different sizes"
+                )
+            arrays["image"][index] = sample.image
+            for k, name in enumerate(source.target_names):
+                if name in sample.targets:
+                    value = sample.targets[name]
+                    arrays[name][index] = np.rint(value * 32767) if name == "normals" else value
+                    present[index, k] = True
+
+        with ThreadPoolExecutor(max(workers, 1)) as pool:  # decoding and fitting run outside Python's lock
+            for _ in tqdm(
+                pool.map(store, range(len(source))), total=len(source), desc=f"packing {source.split}", leave=False
+            ):
+                pass
+        np.save(work / "present.npy", present)
+        for array in arrays.values():
+            array.flush()
+        if not folder.exists():  # another process may have been faster
+            work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
