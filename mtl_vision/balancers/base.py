@@ -48,7 +48,7 @@ class Balancer(nn.Module):
     def backward(self, losses: Mapping[str, Tensor], shared: Shared, share: float = 1.0) -> None:
         """Add the gradients of share * sum_i w_i L_i to the model's parameters.
 
-        losses: a scalar a task; a task that the batch lacks is left out. share: 1 / number of accumulated micro-batches.
+        losses: a scalar a task; a task that the batch lacks is left out. share: 1 / number of micro-batches a step.
         """
         total = sum(self.weight[self.tasks.index(name)] * loss for name, loss in losses.items())
         if isinstance(total, Tensor):
@@ -56,7 +56,7 @@ class Balancer(nn.Module):
             shared.z.backward(shared.leaf.grad)
 
     def step(self, mean: Mean = lambda tensor: tensor) -> None:
-        """Steer the weights after an optimiser step's gradients are complete. mean: over processes, where there are more."""
+        """Steer the weights once all gradients of a step are there. mean: over processes, where there are more."""
 
     def report(self) -> dict[str, Tensor]:
         """What the method steers by, a (T,) tensor a name, detached and left on its device: `weight` at least."""

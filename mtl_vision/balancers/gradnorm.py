@@ -1,5 +1,5 @@
-"""GradNorm (Chen, Badrinarayanan, Lee, Rabinovich: "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep
-Multitask Networks", ICML 2018), Algorithm 1.
+"""GradNorm, Algorithm 1 of Chen, Badrinarayanan, Lee, Rabinovich: "GradNorm: Gradient Normalization for Adaptive Loss
+Balancing in Deep Multitask Networks", ICML 2018.
 
     G_i      = || grad_W  w_i L_i ||_2                     W: weights of the last shared layer
     Gbar     = mean_i G_i

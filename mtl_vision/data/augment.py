@@ -18,7 +18,7 @@ from mtl_vision.data.sample import Sample
 from mtl_vision.runtime.kinds import Size
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer release at import
-import albumentations as A  # noqa: E402
+import albumentations as A
 
 Augmentation = Callable[[Sample, int], Sample]
 

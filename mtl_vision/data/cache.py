@@ -23,6 +23,7 @@ from mtl_vision.data.sample import Sample
 from mtl_vision.runtime.kinds import normalise
 
 # How a target is stored: 16 bits for normals keep them to 0.002 degrees
+FORMAT = 2  # raise it when what is derived or how it is stored changes: old copies are then made anew
 STORED: dict[str, tuple[type, tuple[int, ...]]] = {
     "depth": (np.float32, ()),
     "normals": (np.int16, (3,)),
@@ -58,7 +59,7 @@ def _key(source: FolderDataset) -> str:
     stats = [
         (str(path.relative_to(source.root)), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths()
     ]
-    told: list[Any] = [stats, source.description.to_yaml(), source.classes and source.classes.names, 1]
+    told: list[Any] = [stats, source.description.to_yaml(), source.classes and source.classes.names, FORMAT]
     digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
     return f"{source.root.resolve().name}-{source.split}-{digest}"
 

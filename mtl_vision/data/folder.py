@@ -37,8 +37,8 @@ class FolderDataset:
         if not images:
             found = sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else "no such folder"
             raise DataError(
-                f"no pictures for split '{split}': expected {self.folder / self.description.image}/*.png (or jpg, webp); "
-                f"in {self.root}: {found}"
+                f"no pictures for split '{split}': expected {self.folder / self.description.image}/*.png (or jpg, "
+                f"webp); in {self.root}: {found}"
             )
         self.stems = sorted(images)
         self.images = images
@@ -89,8 +89,8 @@ class FolderDataset:
         files = _files(self.folder / fmt.folder)
         if not set(files) & set(self.stems):
             raise DataError(
-                f"no {name} for split '{self.split}': expected {self.folder / fmt.folder}/{self.stems[0]}.png and so on; "
-                f"leave '{name}' out of the description if there is none"
+                f"no {name} for split '{self.split}': expected {self.folder / fmt.folder}/{self.stems[0]}.png and so "
+                f"on; leave '{name}' out of the description if there is none"
             )
         return files
 

@@ -20,18 +20,19 @@ _STRIP = 64  # rows fitted at once: the windows of a strip stay in the processor
 
 
 def normals_from_depth(
-    depth: np.ndarray, intrinsics: Intrinsics, window: int | None = None, tolerance: float = 0.08
+    depth: np.ndarray, intrinsics: Intrinsics, window: int | None = None, tolerance: float = 0.08, spacing: int = 2
 ) -> np.ndarray:
     """Normals (H, W, 3) float32 that face the viewer from depth (H, W) in metres; (0, 0, 0) where there is none.
 
     window: side of the fit's window in pixels, odd; by default 15 at 640 pixels of width and in proportion.
-    tolerance: relative difference in inverse depth at which a pixel counts as another surface.
+    tolerance: relative difference in inverse depth at which a pixel counts as another surface. spacing: the first fit
+    looks at every so-manieth pixel of a window that is as many times as wide; it takes the steps of coarse sensors out.
     """
     if window is None:
         window = 2 * max(round(7 * depth.shape[1] / 640), 1) + 1
     valid = depth > 0
     inverse = np.where(valid, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
-    smooth = _fit(inverse, window, tolerance)[2]
+    smooth = _fit(inverse, window, tolerance, spacing)[2]
     # half the tolerance: the first fit has already taken the sensor's steps out
     slope_u, slope_v, value = _fit(np.where(valid, smooth, 0).astype(np.float32), window, tolerance / 2)
     rays = intrinsics.rays(depth.shape)
@@ -41,18 +42,25 @@ def normals_from_depth(
     return np.where(valid[..., None] & (value > 0)[..., None], normals, 0).astype(np.float32)
 
 
-def _fit(inverse: np.ndarray, window: int, tolerance: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Slopes along u and v (a pixel) and centre value of the plane fitted at every pixel; 0 marks no value."""
-    radius = window // 2
+def _fit(
+    inverse: np.ndarray, window: int, tolerance: float, spacing: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slopes along u and v (a pixel) and centre value of the plane fitted at every pixel; 0 marks no value.
+
+    spacing: every how many pixels the window takes one; the window is that many times as wide.
+    """
+    radius = window // 2 * spacing
     padded = np.pad(inverse, radius)  # zeros: outside the picture there is no depth
-    j, i = (grid.ravel() for grid in np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32))
+    steps = np.arange(-radius, radius + 1, spacing, dtype=np.float32)
+    j, i = (grid.ravel() for grid in np.meshgrid(steps, steps, indexing="ij"))
     # unknowns (slope_u, slope_v, value); 6 distinct entries of the normal matrix, 3 of the right-hand side
     moments = np.stack([i * i, i * j, i, j * j, j, np.ones_like(i)], axis=1)
     terms = np.stack([i, j, np.ones_like(i)], axis=1)
     result = np.zeros((3, *inverse.shape), np.float64)
     for top in range(0, inverse.shape[0], _STRIP):
         rows = padded[top : top + _STRIP + 2 * radius]
-        q = sliding_window_view(rows, (window, window)).reshape(-1, window * window)
+        windows = sliding_window_view(rows, (2 * radius + 1, 2 * radius + 1))[:, :, ::spacing, ::spacing]
+        q = windows.reshape(-1, window * window)
         centre = inverse[top : top + _STRIP].reshape(-1, 1)
         relative = (q - centre) / np.maximum(centre * tolerance, 1e-9)
         weight = np.square(np.maximum(1 - np.square(relative), 0)) * (q > 0)

@@ -1,4 +1,4 @@
-"""Any timm backbone as a pyramid of features (B, C, H / stride, W / stride), by what timm says of it, never by its name."""
+"""Any timm backbone as a pyramid of features (B, C, H / stride, W / stride), by what timm says, not by its name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Backbone(nn.Module):
         self.fixed_size = size if config is not None and config.fixed_input_size else None
         arguments: dict[str, Any] = {"img_size": self.fixed_size} if self.fixed_size else {}
         self.net = _create(name, pretrained, arguments)
-        info = self.net.feature_info  # type: ignore[union-attr]
+        info: Any = self.net.feature_info
         levels = list(zip(info.channels(), info.reduction(), strict=True))
         kept = [i for i, (_, stride) in enumerate(levels) if stride >= MIN_STRIDE]
         self.kept = kept
@@ -65,7 +65,7 @@ def input_multiple(name: str) -> int:
     """The multiple that a backbone's input sides must have, known without building its weights."""
     check_name(name)
     with torch.device("meta"):
-        info = timm.create_model(name, features_only=True, pretrained=False).feature_info  # type: ignore[union-attr]
+        info: Any = timm.create_model(name, features_only=True, pretrained=False).feature_info
     return multiple_of([stride for stride in info.reduction() if stride >= MIN_STRIDE])
 
 
@@ -88,7 +88,7 @@ def _create(name: str, pretrained: bool | str, arguments: dict[str, Any]) -> nn.
         if not pretrained:
             raise ValueError(f"timm can not give features of '{name}' ({error}); choose another backbone") from error
         raise ValueError(
-            f"the pretrained weights of '{name}' could not be had ({type(error).__name__}: {str(error)[:200]}). Without "
-            "a network: fetch the file elsewhere and give --model.pretrained FILE (safetensors or pth), or train from "
-            "scratch with --model.pretrained false"
+            f"the pretrained weights of '{name}' could not be had ({type(error).__name__}: {str(error)[:200]}). "
+            "Without a network: fetch the file elsewhere and give --model.pretrained FILE (safetensors or pth), or "
+            "train from scratch with --model.pretrained false"
         ) from error

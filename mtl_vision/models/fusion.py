@@ -20,7 +20,7 @@ def conv_norm_act(inputs: int, outputs: int, kernel: int = 3, groups: int = 1) -
 
 
 def separable(inputs: int, outputs: int, kernel: int = 5) -> nn.Sequential:
-    """A depthwise convolution (kernel x kernel) and a 1x1 one, each with batch norm and ReLU: wide sight at low cost."""
+    """A depthwise convolution (kernel x kernel), then a 1x1 one: wide sight at low cost."""
     return nn.Sequential(conv_norm_act(inputs, inputs, kernel, groups=inputs), conv_norm_act(inputs, outputs, 1))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_vision.models.backbone import Backbone, input_multiple
-from mtl_vision.models.fusion import Fusion, conv_norm_act, separable, upsample
+from mtl_vision.models.fusion import Fusion, conv_norm_act, upsample
 
 
 class TaskHead(Protocol):
@@ -27,20 +27,13 @@ class TaskHead(Protocol):
 
 
 class Head(nn.Sequential):
-    """z (B, width, h, w) -> raw map (B, C, h, w)."""
+    """z (B, width, h, w) -> raw map (B, C, h, w): one 3x3 convolution of its own, then a 1x1 one."""
 
-    def __init__(
-        self, width: int, channels: int, bias: Sequence[float] | None = None, hidden: int | None = None
-    ) -> None:
-        hidden = hidden or width
-        last = nn.Conv2d(hidden, channels, 1)
+    def __init__(self, width: int, channels: int, bias: Sequence[float] | None = None) -> None:
+        last = nn.Conv2d(width, channels, 1)
         nn.init.normal_(last.weight, std=0.01)
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        if bias is not None:
-            last.bias.data.copy_(torch.tensor(bias))  # type: ignore[union-attr]
-        super().__init__(
-            nn.BatchNorm2d(width), nn.ReLU(), separable(width, hidden), conv_norm_act(hidden, hidden), last
-        )
+        last.bias = nn.Parameter(torch.zeros(channels) if bias is None else torch.tensor(bias))
+        super().__init__(conv_norm_act(width, width), last)
 
 
 class Network(nn.Module):

@@ -7,6 +7,7 @@ one output a name listed here, each of a kind in `kinds.KINDS`.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -14,6 +15,7 @@ from mtl_vision.runtime.kinds import KINDS
 
 MANIFEST_KEY = "mtl_vision"
 FORMAT_VERSION = 1
+RESIZE_RULES = ("letterbox",)
 
 
 class ModelError(Exception):
@@ -76,15 +78,30 @@ class Manifest:
             data = {key: value for key, value in data.items() if key in known}
             data["outputs"] = [Output(**_tuples(output)) for output in data["outputs"]]
             manifest = cls(**_tuples(data))
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ModelError(f"the model's manifest is incomplete ({error}); export the model again") from error
-        for output in manifest.outputs:
+        manifest._check()
+        return manifest
+
+    def _check(self) -> None:
+        if self.resize not in RESIZE_RULES:
+            raise ModelError(
+                f"the resize rule is '{self.resize}', this runtime knows {', '.join(RESIZE_RULES)}: upgrade mtl-vision"
+            )
+        for output in self.outputs:
             if output.kind not in KINDS:
                 raise ModelError(
                     f"output '{output.name}' is of kind '{output.kind}', this runtime knows {', '.join(KINDS)}: "
                     "upgrade mtl-vision"
                 )
-        return manifest
+            if not re.fullmatch(r"\w[\w-]*", output.name) or output.name == "overview":
+                raise ModelError(
+                    f"output '{output.name}' cannot name a file: expected letters, digits, '_' and '-', and not "
+                    "'overview'; export the model again with another name"
+                )
+        names = [output.name for output in self.outputs]
+        if not names or len(set(names)) < len(names):
+            raise ModelError(f"expected outputs of different names, found {names}; export the model again")
 
 
 def _newer(version: Any) -> bool:

@@ -59,7 +59,7 @@ class Kind(ABC):
 
     @abstractmethod
     def rotate(self, array: np.ndarray, matrix: np.ndarray, angle: float) -> np.ndarray:
-        """The map after the picture was turned by `matrix` (2, 3), clockwise by `angle` radians; uncovered is invalid."""
+        """The map of the picture turned by `matrix` (2, 3), clockwise by `angle` radians; uncovered is invalid."""
 
     @abstractmethod
     def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
@@ -116,13 +116,13 @@ class UnitVectorMap(Kind):
     name = "unit_vector_map"
 
     def valid(self, array: np.ndarray) -> np.ndarray:
-        return (array != 0).any(axis=-1)
+        return (array[..., 0] != 0) | (array[..., 1] != 0) | (array[..., 2] != 0)  # any(axis=-1) is 7 times slower
 
     def resize(self, array: np.ndarray, size: Size) -> np.ndarray:
         return normalise(_resize_valid(array, self.valid(array), size))
 
     def flip(self, array: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(array[:, ::-1] * np.float32((-1, 1, 1)))
+        return np.ascontiguousarray(array[:, ::-1] * np.array((-1, 1, 1), np.float32))
 
     def rotate(self, array: np.ndarray, matrix: np.ndarray, angle: float) -> np.ndarray:
         share = _warp(self.valid(array).astype(np.float32), matrix, cv2.INTER_LINEAR, 0)
@@ -143,8 +143,8 @@ class UnitVectorMap(Kind):
         palette: Sequence[Sequence[int]] = (),
         limits: tuple[float, float] | None = None,
     ) -> np.ndarray:
-        rgb = np.rint((array + 1) * 127.5).clip(0, 255)
-        return np.where(self.valid(array)[..., None], rgb, 0).astype(np.uint8)
+        rgb = cv2.convertScaleAbs(array, alpha=127.5, beta=127.5)  # (n + 1) / 2 of 255, rounded
+        return np.where(self.valid(array)[..., None], rgb, np.uint8(0))
 
 
 class LabelMap(Kind):
@@ -161,9 +161,13 @@ class LabelMap(Kind):
         if size[0] * size[1] < array.size:
             return cv2.resize(array, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         # Growing: each id present votes with its linearly resized mask, which rounds the staircase off the borders.
-        ids = np.unique(array)
-        votes = np.stack([resize_pixels((array == i).astype(np.float32), size) for i in ids])
-        return ids[votes.argmax(axis=0)]
+        # One at a time, so that a large picture with many classes fits in memory.
+        most, winner = np.zeros(size, np.float32), np.zeros(size, array.dtype)
+        for i in np.unique(array):
+            votes = resize_pixels((array == i).astype(np.float32), size)
+            better = votes > most
+            most[better], winner[better] = votes[better], i
+        return winner
 
     def rotate(self, array: np.ndarray, matrix: np.ndarray, angle: float) -> np.ndarray:
         return _warp(array, matrix, cv2.INTER_NEAREST, IGNORE)
@@ -184,8 +188,9 @@ class LabelMap(Kind):
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) at unit length; those of no length stay (0, 0, 0)."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.where(length > 1e-6, vectors / np.maximum(length, 1e-6), 0).astype(np.float32)
+    length = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
+    scale = np.where(length > 1e-6, 1 / np.maximum(length, 1e-6), 0)
+    return (vectors * scale[..., None]).astype(np.float32)
 
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (ScalarMap(), UnitVectorMap(), LabelMap())}

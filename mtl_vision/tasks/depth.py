@@ -116,8 +116,8 @@ class DepthMetrics(Metric):
         """Metres; abs_rel, log10 and the deltas are plain numbers (delta: share of pixels)."""
         if self.count == 0:
             return {}
-        mean = dict(zip(self.NAMES, (self.sums / self.count).tolist(), strict=True))
-        mean["rmse"] = math.sqrt(mean.pop("squared"))
+        mean: dict[str, float] = dict(zip(self.NAMES, (self.sums / self.count).tolist(), strict=True))
+        mean["rmse"] = math.sqrt(mean["squared"])
         return {
             f"depth.{name}": mean[name]
             for name in ("abs_err", "abs_rel", "rmse", "log10", "delta1", "delta2", "delta3")

@@ -86,7 +86,7 @@ class SegmentationMetrics(Metric):
         self.confusion += torch.bincount(pairs, minlength=C * C).reshape(C, C)
 
     def compute(self) -> dict[str, float]:
-        """Percent. A class absent from truth and prediction is left out of the mean; `classes_counted` says how many stay."""
+        """Percent. A class in neither truth nor prediction is left out of the mean; `classes_counted` says how many."""
         confusion = self.confusion.double()
         total = float(confusion.sum())
         if total == 0:

@@ -1,0 +1,133 @@
+"""From the config to the parts of a run: data, tasks, network, balancer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from mtl_vision.balancers import BALANCERS, Balancer
+from mtl_vision.config import BalancerConfig, Config, DataConfig, TasksConfig
+from mtl_vision.data.augment import make_augmentation
+from mtl_vision.data.cache import PackedDataset
+from mtl_vision.data.classes import ClassSet
+from mtl_vision.data.description import DataError, read_description
+from mtl_vision.data.folder import FolderDataset
+from mtl_vision.data.loader import Loader, Samples
+from mtl_vision.data.synthetic.dataset import write_rooms
+from mtl_vision.engine import distributed
+from mtl_vision.models import Network
+from mtl_vision.tasks import TASKS, Task
+
+SYNTHETIC = Path("data")
+
+
+def data_root(config: DataConfig) -> Path:
+    """The data set's folder; synthetic rooms are made on first use where none is given."""
+    if config.root is not None:
+        return Path(config.root)
+    H, W = config.size
+    root = SYNTHETIC / f"synthetic_{config.synthetic_count}_{H}x{W}"
+    if distributed.rank() == 0 and not root.exists():
+        write_rooms(root, config.synthetic_count, (H, W), workers=torch.get_num_threads())
+    distributed.barrier()
+    return root
+
+
+def open_split(config: DataConfig, root: Path, split: str) -> FolderDataset:
+    """One split as it lies on disk."""
+    description = read_description(Path(config.description)) if config.description else None
+    return FolderDataset(root, split, description, config.classes)
+
+
+def eval_split(config: DataConfig, root: Path) -> FolderDataset:
+    """The split that is measured: the one that the config names, else test, else val."""
+    if config.eval_split:
+        return open_split(config, root, config.eval_split)
+    try:
+        return open_split(config, root, "test")
+    except DataError:
+        return open_split(config, root, "val")
+
+
+def packed(config: DataConfig, source: FolderDataset) -> Samples:
+    """The split through the packed cache, where there is one."""
+    if config.cache is None:
+        return source
+    if distributed.rank() == 0:
+        PackedDataset(source, Path(config.cache), torch.get_num_threads())
+    distributed.barrier()
+    return PackedDataset(source, Path(config.cache))
+
+
+def make_loaders(
+    config: Config, train: FolderDataset, test: FolderDataset, device: torch.device
+) -> tuple[Loader, Loader]:
+    """The training and the evaluation loader."""
+    data = config.data
+    if data.batch_size % config.train.accumulate:
+        raise ValueError(
+            f"data.batch_size {data.batch_size} is no multiple of train.accumulate {config.train.accumulate}"
+        )
+    micro = data.batch_size // config.train.accumulate
+    place = (distributed.rank(), distributed.world())
+    if len(train) < data.batch_size * place[1]:
+        raise ValueError(
+            f"{len(train)} training samples do not fill one batch of {data.batch_size} in {place[1]} process(es): "
+            "lower data.batch_size"
+        )
+
+    def loader(source: FolderDataset, training: bool) -> Loader:
+        return Loader(
+            packed(data, source),
+            config.tasks.names,
+            data.size,
+            micro,
+            augment=make_augmentation(data.augment, data.size) if training else None,
+            train=training,
+            workers=data.workers,
+            seed=config.run.seed,
+            rank=place[0],
+            world=place[1],
+            pin=device.type == "cuda",
+        )
+
+    return loader(train, True), loader(test, False)
+
+
+def make_tasks(config: TasksConfig, classes: ClassSet | None) -> dict[str, Task]:
+    """The tasks that the config names, in its order. Raises ValueError for one that the data can not train."""
+    tasks: dict[str, Task] = {}
+    for name in config.names:
+        if name not in TASKS:
+            raise ValueError(f"unknown task '{name}' in tasks.names: expected {', '.join(TASKS)}")
+        arguments = dict(vars(getattr(config, name)))
+        if name == "segmentation":
+            if classes is None:
+                raise ValueError("tasks.names has segmentation, the data has no labels: leave it out")
+            arguments |= {"classes": classes.names, "palette": classes.palette}
+        tasks[name] = TASKS[name](**arguments)
+    return tasks
+
+
+def make_balancer(config: BalancerConfig, tasks: Mapping[str, Task]) -> tuple[Balancer, list[str]]:
+    """The balancer, and the given settings that it has no use for."""
+    if config.name not in BALANCERS:
+        raise ValueError(f"unknown balancer '{config.name}': expected {', '.join(BALANCERS)}")
+    cls = BALANCERS[config.name]
+    accepted = inspect.signature(cls.__init__).parameters
+    given = {key: value for key, value in vars(config).items() if key != "name" and value is not None}
+    unused = [key for key in given if key not in accepted]
+    arguments = {key: value for key, value in given.items() if key in accepted}
+    if "theoretical" in accepted:
+        values = {name: task.initial_loss() for name, task in tasks.items()}
+        arguments["theoretical"] = {name: value for name, value in values.items() if value is not None}
+    return cls(list(tasks), **arguments), unused
+
+
+def make_network(config: Config, tasks: Mapping[str, Task], pretrained: bool = True) -> Network:
+    """The network; pretrained=False leaves the weights random whatever the config says (they are loaded after)."""
+    model = config.model
+    return Network(tasks, model.backbone, model.pretrained if pretrained else False, config.data.size, model.width)

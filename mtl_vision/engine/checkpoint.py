@@ -1,0 +1,52 @@
+"""Checkpoints: everything that a run needs to go on as if it had never stopped, written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "model.safetensors"
+
+
+def save(path: Path, **parts: Any) -> None:
+    """Write the parts (state dicts, numbers) to `path`."""
+    work = path.with_name(f".{path.name}.partial")
+    torch.save(parts | {"rng": torch.get_rng_state(), "cuda_rng": _cuda_rng()}, work)
+    work.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint and set the random generators to where they were."""
+    try:
+        parts = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is no readable checkpoint ({error}); remove it to start the run anew") from error
+    torch.set_rng_state(parts.pop("rng"))
+    cuda_rng = parts.pop("cuda_rng")
+    if cuda_rng and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(cuda_rng)
+    return parts
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """The network's weights alone, for export and fine-tuning."""
+    work = path.with_name(f".{path.name}.partial")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, work)
+    work.replace(path)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Raises ValueError when the file does not fit the network."""
+    try:
+        model.load_state_dict(load_file(path))
+    except Exception as error:
+        raise ValueError(f"{path} does not fit this network: {str(error)[:300]}") from error
+
+
+def _cuda_rng() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

@@ -1,0 +1,94 @@
+"""Several processes as one: torchrun starts them, gradients are averaged once a step.
+
+Gradients are averaged by hand after the backward passes, not by DistributedDataParallel: it counts on one backward
+pass a step, and balancers run several. With one process all of this does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def start(device: torch.device) -> None:
+    """Join the group that torchrun describes in the environment, if it does."""
+    if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    """Leave the group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process, 0 is the one that writes."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def mean(tensor: Tensor) -> Tensor:
+    """Mean over processes."""
+    if world() == 1:
+        return tensor
+    tensor = tensor.contiguous()
+    dist.all_reduce(tensor)
+    return tensor / world()
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every gradient by its mean over processes; one that is missing here counts as zero."""
+    if world() == 1:
+        return
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = mean(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
+
+
+def average_buffers(model: nn.Module) -> None:
+    """Batch norm's running statistics: their mean over processes, so that all evaluate the same network."""
+    if world() == 1:
+        return
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            buffer.copy_(mean(buffer.clone()))
+
+
+def union(names: frozenset[str]) -> frozenset[str]:
+    """The names that any process has: every process must balance the same tasks."""
+    if world() == 1:
+        return names
+    gathered: list[frozenset[str] | None] = [None] * world()
+    dist.all_gather_object(gathered, names)
+    return frozenset().union(*(found for found in gathered if found))
+
+
+def barrier() -> None:
+    """Wait for all."""
+    if world() > 1:
+        dist.barrier()
+
+
+def same(value: str | None) -> str:
+    """Process 0's value, on every process."""
+    values = [value]
+    if world() > 1:
+        dist.broadcast_object_list(values)
+    assert values[0] is not None
+    return values[0]

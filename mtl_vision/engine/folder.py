@@ -1,0 +1,84 @@
+"""The run directory: made for a new run, found for one that goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from mtl_vision.config import Config
+from mtl_vision.engine import distributed
+from mtl_vision.engine.parse import read_config
+
+CONFIG = "config.yaml"
+METRICS = "metrics.json"
+
+
+def open_folder(config: Config, root: Path) -> tuple[Path, Config]:
+    """The run directory, made for a new run, found for a resumed one; and the config, whose run.name it fills in."""
+    base = Path(config.run.dir)
+    if config.run.resume:
+        return resumed_folder(config, base)
+    name = config.run.name
+    if name is None and distributed.rank() == 0:
+        stem = (
+            f"{root.name}-{config.balancer.name}"
+            if len(config.tasks.names) > 1
+            else f"{root.name}-{config.tasks.names[0]}"
+        )
+        numbers = (f"{stem}-{k}" for k in range(1, 10_000))
+        name = next(n for n in numbers if not (base / n).exists())
+    name = distributed.same(name)
+    folder = base / name
+    if (folder / CONFIG).exists():
+        raise ValueError(
+            f"{folder} holds a run already: choose another --run.name, go on with --run.resume true, or remove it"
+        )
+    distributed.barrier()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder, replace(config, run=replace(config.run, name=name))
+
+
+def resumed_folder(config: Config, base: Path) -> tuple[Path, Config]:
+    """An interrupted run's folder. Its config stands: a command line that asks for another one is an error."""
+    if config.run.name is None:
+        runs = [p.parent for p in base.glob(f"*/{CONFIG}") if not (p.parent / METRICS).exists()]
+        if not runs:
+            raise ValueError(f"no interrupted run in {base}: name the run with --run.name")
+        folder = max(runs, key=lambda path: (path / CONFIG).stat().st_mtime)
+    else:
+        folder = base / config.run.name
+    if not (folder / CONFIG).exists():
+        raise ValueError(
+            f"no run at {folder} to go on with: found {sorted(p.name for p in base.glob('*')) or 'nothing'}"
+        )
+    old = read_config(folder / CONFIG)
+    defaults, asked = flat(Config()), flat(config)
+    for key, value in flat(old).items():
+        if not key.startswith("run.") and asked[key] not in (value, defaults[key]):
+            raise ValueError(
+                f"{folder} was begun with {key} = {value}, now {asked[key]} is asked for: a resumed run keeps its "
+                "configuration; leave the option out, or begin a new run"
+            )
+    return folder, replace(old, run=replace(old.run, resume=True, dir=config.run.dir))
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Dotted keys and values."""
+
+    def walk(prefix: str, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            return {prefix: value}
+        return {
+            k: v for key, part in value.items() for k, v in walk(f"{prefix}.{key}" if prefix else key, part).items()
+        }
+
+    return walk("", asdict(config))
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """JSON, whole or not at all."""
+    work = path.with_name(f".{path.name}")
+    work.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    work.replace(path)

@@ -1,0 +1,139 @@
+"""The training loop: one step, one epoch.
+
+Shape legend: B batch, C channels, H height, W width, T tasks.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+
+from mtl_vision.balancers import Balancer, Shared
+from mtl_vision.data.loader import Batch, Loader
+from mtl_vision.engine import distributed
+from mtl_vision.engine.tracking import Tracker
+from mtl_vision.models import Network
+from mtl_vision.tasks import Task
+
+
+def make_optimizer(model: Network, lr: float, weight_decay: float) -> AdamW:
+    """AdamW; norms and biases are not decayed."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=lr, fused=True)
+
+
+def make_schedule(optimizer: AdamW, steps: int, warmup: float) -> LambdaLR:
+    """Linear warm-up over a share of the steps, then a cosine down to zero."""
+    rise = max(round(steps * warmup), 1)
+
+    def rate(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1)))
+
+    return LambdaLR(optimizer, rate)
+
+
+@dataclass
+class Trainer:
+    """What a training step works on."""
+
+    model: Network
+    tasks: Mapping[str, Task]
+    balancer: Balancer
+    optimizer: AdamW
+    schedule: LambdaLR
+    device: torch.device
+    precision: torch.dtype = torch.float32
+    clip: float = 0.0
+    accumulate: int = 1
+    steps: int = 0
+
+    def step(self, batches: list[Batch]) -> dict[str, Tensor]:
+        """One optimiser step over micro-batches. Returns the losses, by task, left on the device."""
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for batch in batches:
+            losses = self._backward(batch.to(self.device), 1 / len(batches))
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, loss.new_zeros(())) + loss.detach() / len(batches)
+        distributed.average_gradients(self.model.parameters())
+        self.balancer.step(distributed.mean)
+        if self.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self.steps += 1
+        return sums
+
+    def _backward(self, batch: Batch, share: float) -> dict[str, Tensor]:
+        names = [name for name in self.tasks if name in distributed.union(batch.present)]
+        size = (batch.image.shape[-2], batch.image.shape[-1])
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            shared = Shared.cut(self.model.encode(batch.image), self.model.last_shared.weight)
+            predictions = self.model.decode(shared.leaf, size, names)
+            losses = {name: self.tasks[name].loss(predictions[name], batch.targets[name]) for name in names}
+        self.balancer.backward(losses, shared, share)
+        return losses
+
+    def epoch(self, loader: Loader, epoch: int, epochs: int, tracker: Tracker | None) -> None:
+        """All steps of an epoch, with a progress bar. Raises FloatingPointError, with task and step, for a bad loss."""
+        total = len(loader) // self.accumulate
+        bar = tqdm(total=total, desc=f"epoch {epoch + 1}/{epochs}", leave=False, disable=tracker is None)
+        pending: dict[str, Any] | None = None
+        start = time.perf_counter()
+        for group in _groups(loader.epoch(epoch), self.accumulate, total):
+            lr = self.schedule.get_last_lr()[0]
+            losses = self.step(group)
+            record = {"step": self.steps - 1, "epoch": epoch, "lr": lr, "loss": losses, **self.balancer.report()}
+            record["seconds"] = time.perf_counter() - start
+            start = time.perf_counter()
+            # One step late: by now the device is done with it, so that reading it stops nothing
+            self._write(pending, tracker, bar)
+            pending = record
+        self._write(pending, tracker, bar)
+        bar.close()
+        if tracker is not None:
+            tracker.flush()
+
+    def _write(self, record: dict[str, Any] | None, tracker: Tracker | None, bar: tqdm) -> None:
+        if record is None:
+            return
+        losses = {name: float(loss) for name, loss in record["loss"].items()}
+        for name, loss in losses.items():
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"the loss of task '{name}' is {loss} at step {record['step']}: lower train.lr, or set train.clip, "
+                    "and look at that task's data; the last checkpoint is from before"
+                )
+        if tracker is None:
+            return
+        steered = {
+            key: dict(zip(self.balancer.tasks, value.tolist(), strict=True))
+            for key, value in record.items()
+            if isinstance(value, Tensor)
+        }
+        tracker.step({**record, "loss": losses, **steered})
+        weight = steered["weight"]
+        bar.set_postfix_str("  ".join(f"{name} {losses[name]:.3f} (w {weight[name]:.2f})" for name in losses))
+        bar.update()
+
+
+def _groups(batches: Iterator[Batch], size: int, count: int) -> Iterator[list[Batch]]:
+    """`count` lists of `size` batches."""
+    for _ in range(count):
+        yield [next(batches) for _ in range(size)]

@@ -1,0 +1,228 @@
+"""A run from beginning to end: `runs/NAME/` with everything that it leaves."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtl_vision.config import Config
+from mtl_vision.data.description import DataError
+from mtl_vision.data.folder import FolderDataset
+from mtl_vision.data.loader import Loader
+from mtl_vision.engine import build, checkpoint, distributed
+from mtl_vision.engine.device import pick_device, pick_precision
+from mtl_vision.engine.evaluate import evaluate
+from mtl_vision.engine.folder import CONFIG, METRICS, open_folder, write_json
+from mtl_vision.engine.loop import Trainer, make_optimizer, make_schedule
+from mtl_vision.engine.parse import parse, write_config
+from mtl_vision.engine.plots import plot_panel, plot_weights
+from mtl_vision.engine.report import table
+from mtl_vision.engine.tracking import Tracker, read_history
+from mtl_vision.tasks import Task
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """train.py. Returns the exit code: 0 done, 1 with a message where something is wrong, 130 when interrupted."""
+    try:
+        run(parse(arguments))
+    except (ValueError, DataError, FloatingPointError, OSError) as error:
+        if os.environ.get("MTL_DEBUG"):
+            raise
+        print(f"\ntrain.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; go on with the same command and --run.resume true", file=sys.stderr)
+        return 130
+    finally:
+        distributed.stop()
+    return 0
+
+
+def run(config: Config) -> Path:
+    """Train, measure, write. Returns the run directory."""
+    device = pick_device(config.run.device)
+    distributed.start(device)
+    root = build.data_root(config.data)
+    folder, config = open_folder(config, root)
+    torch.manual_seed(config.run.seed)
+    train, test = build.open_split(config.data, root, config.data.train_split), build.eval_split(config.data, root)
+    check_targets(config, train)
+    tasks = build.make_tasks(config.tasks, train.classes)
+    loaders = build.make_loaders(config, train, test, device)
+    trainer, unused = make_trainer(config, tasks, len(loaders[0]), device)
+    epoch = resume(folder, trainer) if config.run.resume else 0
+    if distributed.rank() == 0:
+        write_config(config, folder / CONFIG)
+        print(introduction(config, trainer, train, test, folder, unused, epoch))
+    return train_and_measure(config, trainer, loaders, test, folder, epoch)
+
+
+def train_and_measure(
+    config: Config, trainer: Trainer, loaders: tuple[Loader, Loader], test: FolderDataset, folder: Path, done: int
+) -> Path:
+    """The epochs after the `done` ones, the evaluation, the run directory."""
+    writes = distributed.rank() == 0
+    tracker = Tracker(folder, tuple(trainer.tasks), config.run.tensorboard, trainer.steps) if writes else None
+    epochs = config.train.epochs
+    start = time.perf_counter()
+    try:
+        for epoch in range(done, epochs):
+            trainer.epoch(loaders[0], epoch, epochs, tracker)
+            distributed.average_buffers(trainer.model)
+            if writes:
+                save(folder, trainer, epoch + 1)
+            every = config.train.eval_every
+            if every and (epoch + 1) % every == 0 and epoch + 1 < epochs:
+                metrics = evaluate(trainer.model, trainer.tasks, loaders[1], trainer.device, trainer.precision)
+                if tracker is not None:
+                    tracker.step({"step": trainer.steps - 1, "metrics": metrics})
+                    print(f"epoch {epoch + 1}: " + brief(metrics, trainer.tasks))
+    finally:
+        if tracker is not None:
+            tracker.close()
+    seconds = time.perf_counter() - start
+    metrics = evaluate(trainer.model, trainer.tasks, loaders[1], trainer.device, trainer.precision)
+    if writes:
+        finish(config, trainer, loaders[1], test, folder, metrics, seconds)
+    distributed.barrier()
+    return folder
+
+
+def finish(
+    config: Config,
+    trainer: Trainer,
+    loader: Loader,
+    test: FolderDataset,
+    folder: Path,
+    metrics: dict[str, float],
+    seconds: float,
+) -> None:
+    """Weights, metrics, pictures, the table and the next command."""
+    checkpoint.save_weights(trainer.model, folder / checkpoint.WEIGHTS)
+    protocol = {
+        "protocol.split": test.split,
+        "protocol.samples": len(test),
+        "protocol.size": list(config.data.size),
+        "protocol.crop": "none",
+        "protocol.ground_truth": test.description.source,
+        "protocol.normals": "derived from depth" if derived_normals(test) else "as stored",
+        "protocol.seed": config.run.seed,
+        "protocol.epochs": config.train.epochs,
+        "protocol.balancer": config.balancer.name,
+    }
+    write_json(folder / METRICS, metrics | protocol)
+    history = [record for record in read_history(folder) if "weight" in record]
+    plot_weights(history, folder / "weights.png", f"{folder.name}: {config.balancer.name}")
+    batch = spread_batch(loader)
+    plot_panel(trainer.model, trainer.tasks, batch, trainer.device, folder / "panel.png")
+    print(table(metrics, trainer.tasks, protocol))
+    print(f"trained in {seconds / 60:.1f} min on {trainer.device}; everything is in {folder}/")
+    print(f"\nnext: python -m export {folder}")
+
+
+def make_trainer(
+    config: Config, tasks: dict[str, Task], batches: int, device: torch.device
+) -> tuple[Trainer, list[str]]:
+    """Network, balancer, optimiser and schedule on the device."""
+    balancer, unused = build.make_balancer(config.balancer, tasks)
+    layout = torch.channels_last
+    model = build.make_network(config, tasks, pretrained=not config.run.resume).to(device, memory_format=layout)  # type: ignore[call-overload]
+    optimizer = make_optimizer(model, config.train.lr, config.train.weight_decay)
+    steps = batches // config.train.accumulate * config.train.epochs
+    schedule = make_schedule(optimizer, steps, config.train.warmup)
+    precision = pick_precision(config.run.precision, device)
+    return Trainer(
+        model,
+        tasks,
+        balancer.to(device),
+        optimizer,
+        schedule,
+        device,
+        precision,
+        config.train.clip,
+        config.train.accumulate,
+    ), unused
+
+
+def save(folder: Path, trainer: Trainer, epoch: int) -> None:
+    """The checkpoint after `epoch` epochs."""
+    checkpoint.save(
+        folder / checkpoint.CHECKPOINT,
+        model=trainer.model.state_dict(),
+        balancer=trainer.balancer.state_dict(),
+        optimizer=trainer.optimizer.state_dict(),
+        schedule=trainer.schedule.state_dict(),
+        steps=trainer.steps,
+        epoch=epoch,
+    )
+
+
+def resume(folder: Path, trainer: Trainer) -> int:
+    """Put the trainer where the run's checkpoint was; returns the epochs done (0 where there is none yet)."""
+    path = folder / checkpoint.CHECKPOINT
+    if not path.exists():
+        return 0
+    parts = checkpoint.load(path)
+    trainer.model.load_state_dict(parts["model"])
+    trainer.balancer.load_state_dict(parts["balancer"])
+    trainer.optimizer.load_state_dict(parts["optimizer"])
+    trainer.schedule.load_state_dict(parts["schedule"])
+    trainer.steps = parts["steps"]
+    return parts["epoch"]
+
+
+def check_targets(config: Config, train: FolderDataset) -> None:
+    """Every task needs its ground truth in the data."""
+    for name in config.tasks.names:
+        if name not in train.target_names:
+            raise ValueError(
+                f"tasks.names has '{name}', {train.root} has {', '.join(train.target_names) or 'no targets'}: leave it "
+                "out, or describe it in dataset.yaml (normals: {derive: true} takes them from depth)"
+            )
+
+
+def introduction(
+    config: Config,
+    trainer: Trainer,
+    train: FolderDataset,
+    test: FolderDataset,
+    folder: Path,
+    unused: list[str],
+    epoch: int,
+) -> str:
+    """What is about to happen."""
+    parameters = sum(p.numel() for p in trainer.model.parameters()) / 1e6
+    H, W = config.data.size
+    lines = [
+        f"data       {train.root}: {len(train)} to train on, {len(test)} ({test.split}) to measure",
+        f"           {train.description.source}",
+        f"network    {config.model.backbone}, {parameters:.1f} M parameters, {H}x{W}, on {trainer.device}",
+        f"tasks      {', '.join(trainer.tasks)}, balanced by {config.balancer.name}",
+        f"run        {folder}/" + (f", going on after epoch {epoch}" if config.run.resume else ""),
+    ]
+    lines += [f"note       balancer.{key} is of no use to {config.balancer.name}" for key in unused]
+    return "\n".join(lines)
+
+
+def brief(metrics: dict[str, float], tasks: dict[str, Task] | Any) -> str:
+    """The main metric of each task in a line."""
+    names = [task.main_metric[0] for task in tasks.values()]
+    return "  ".join(f"{name} {metrics[name]:.3f}" for name in names if name in metrics)
+
+
+def derived_normals(dataset: FolderDataset) -> bool:
+    """Whether the normals come from depth."""
+    return dataset.description.normals is not None and dataset.description.normals.derive
+
+
+def spread_batch(loader: Loader, count: int = 6) -> Any:
+    """`count` pictures from all over the split, always the same ones."""
+    samples = loader.loader.dataset.samples  # type: ignore[attr-defined]
+    picks = [round(i * (len(samples) - 1) / max(count - 1, 1)) for i in range(min(count, len(samples)))]
+    view = loader.loader.dataset
+    return loader.loader.collate_fn([view[(index, 0)] for index in picks])  # type: ignore[misc]

@@ -1,0 +1,74 @@
+"""What a run writes down as it goes: history.jsonl, a line a step, and TensorBoard events of the same."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+HISTORY = "history.jsonl"
+
+
+class Tracker:
+    """Appends records to `history.jsonl` and, if wanted, to TensorBoard. `tasks` name the columns of lists."""
+
+    def __init__(self, folder: Path, tasks: tuple[str, ...], tensorboard: bool, from_step: int = 0) -> None:
+        self.tasks = tasks
+        path = folder / HISTORY
+        if path.exists():
+            _cut(path, from_step)
+        self.file = path.open("a", encoding="utf-8")
+        self.board = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import: only where it is used
+
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=from_step or None)
+
+    def step(self, record: dict[str, Any]) -> None:
+        """record: `step` and scalars, or {task: value} mappings."""
+        self.file.write(json.dumps(_clean(record)) + "\n")
+        if self.board is not None:
+            for name, value in record.items():
+                for task, v in value.items() if isinstance(value, dict) else [("", value)]:
+                    if isinstance(v, (int, float)) and name != "step":
+                        self.board.add_scalar(f"{name}/{task}" if task else name, v, record["step"])
+
+    def flush(self) -> None:
+        """Bring what was written to disk."""
+        self.file.flush()
+
+    def close(self) -> None:
+        """End."""
+        self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """All records of a run."""
+    with (folder / HISTORY).open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def _clean(value: Any) -> Any:
+    """JSON has no NaN: a missing value is null."""
+    if isinstance(value, dict):
+        return {key: _clean(v) for key, v in value.items()}
+    if isinstance(value, float):
+        return round(value, 7) if math.isfinite(value) else None
+    return value
+
+
+def _cut(path: Path, from_step: int) -> None:
+    """Drop records at or after `from_step`, and a last half line: steps after the checkpoint are done again."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] < from_step:
+                kept.append(line + "\n")
+        except ValueError:
+            break
+    work = path.with_name(f".{path.name}.partial")
+    work.write_text("".join(kept), encoding="utf-8")
+    work.replace(path)
