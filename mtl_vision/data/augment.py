@@ -98,7 +98,7 @@ class Colour(_SampleTransform):
         return replace(sample, image=self.jitter(image=np.ascontiguousarray(sample.image))["image"])
 
 
-PRESETS: dict[str, Callable[[Size], list[A.BasicTransform]]] = {
+PRESETS: dict[str, Callable[[Size], list[A.BasicTransform | A.BaseCompose]]] = {
     "none": lambda size: [],
     "flip": lambda size: [Flip(p=0.5)],
     "standard": lambda size: [ZoomCrop(size, (1.0, 1.5)), Flip(p=0.5), Colour()],

@@ -5,6 +5,7 @@ The same reader takes other folders of this shape where they lie, by a descripti
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -52,6 +53,15 @@ class FolderDataset:
     def target_names(self) -> tuple[str, ...]:
         """The targets that this source has."""
         return self.description.targets()
+
+    def as_trained(self) -> Description:
+        """The description with the labels in the class set that they are read in."""
+        fmt, classes = self.description.segmentation, self.classes
+        if fmt is None or classes is None:
+            return self.description
+        palette = None if classes.name else list(classes.palette)
+        names = classes.name or list(classes.names)
+        return replace(self.description, segmentation=replace(fmt, first=0, void=255, classes=names, palette=palette))
 
     def paths(self) -> list[Path]:
         """Every file that this split is read from."""

@@ -98,7 +98,9 @@ def collate(samples: Sequence[Sample], targets: Sequence[str]) -> Batch:
         "normals": np.zeros((*size, 3), np.float32),
         "segmentation": np.full(size, IGNORE, np.uint8),
     }
-    stacked = {name: np.stack([sample.targets.get(name, empty[name]) for sample in samples]) for name in targets}
+    stacked = {
+        name: np.stack([s.targets[name] if name in s.targets else empty[name] for s in samples]) for name in targets
+    }
     present = frozenset(name for name, array in stacked.items() if KINDS[geometry.KIND_OF[name]].valid(array).any())
     tensors = {name: torch.from_numpy(array) for name, array in stacked.items()}
     if "depth" in tensors:

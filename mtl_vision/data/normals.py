@@ -28,13 +28,12 @@ def normals_from_depth(
     tolerance: relative difference in inverse depth at which a pixel counts as another surface. spacing: the first fit
     looks at every so-manieth pixel of a window that is as many times as wide; it takes the steps of coarse sensors out.
     """
-    if window is None:
-        window = 2 * max(round(7 * depth.shape[1] / 640), 1) + 1
+    side = window or 2 * max(round(7 * depth.shape[1] / 640), 1) + 1
     valid = depth > 0
     inverse = np.where(valid, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
-    smooth = _fit(inverse, window, tolerance, spacing)[2]
+    smooth = _fit(inverse, side, tolerance, spacing)[2]
     # half the tolerance: the first fit has already taken the sensor's steps out
-    slope_u, slope_v, value = _fit(np.where(valid, smooth, 0).astype(np.float32), window, tolerance / 2)
+    slope_u, slope_v, value = _fit(np.where(valid, smooth, 0).astype(np.float32), side, tolerance / 2)
     rays = intrinsics.rays(depth.shape)
     a, b = slope_u * intrinsics.fx, slope_v * intrinsics.fy
     c = value - a * rays[..., 0] - b * rays[..., 1]

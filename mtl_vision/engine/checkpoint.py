@@ -9,15 +9,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mtl_vision.runtime.files import whole
+
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "model.safetensors"
 
 
 def save(path: Path, **parts: Any) -> None:
     """Write the parts (state dicts, numbers) to `path`."""
-    work = path.with_name(f".{path.name}.partial")
-    torch.save(parts | {"rng": torch.get_rng_state(), "cuda_rng": _cuda_rng()}, work)
-    work.replace(path)
+    with whole(path) as work:
+        torch.save(parts | {"rng": torch.get_rng_state(), "cuda_rng": _cuda_rng()}, work)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -35,9 +36,8 @@ def load(path: Path) -> dict[str, Any]:
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """The network's weights alone, for export and fine-tuning."""
-    work = path.with_name(f".{path.name}.partial")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, work)
-    work.replace(path)
+    with whole(path) as work:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, work)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

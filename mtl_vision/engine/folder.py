@@ -10,6 +10,7 @@ from typing import Any
 from mtl_vision.config import Config
 from mtl_vision.engine import distributed
 from mtl_vision.engine.parse import read_config
+from mtl_vision.runtime.files import write_whole
 
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
@@ -79,6 +80,4 @@ def flat(config: Config) -> dict[str, Any]:
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """JSON, whole or not at all."""
-    work = path.with_name(f".{path.name}")
-    work.write_text(json.dumps(data, indent=1), encoding="utf-8")
-    work.replace(path)
+    write_whole(path, json.dumps(data, indent=1).encode())

@@ -13,6 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from mtl_vision.config import Config
+from mtl_vision.runtime.files import write_whole
 
 
 class _Parser(ArgumentParser):
@@ -70,9 +71,7 @@ def read_config(path: Path) -> Config:
 def write_config(config: Config, path: Path) -> None:
     """The resolved configuration as YAML."""
     text = yaml.safe_dump(_plain(config), sort_keys=False, default_flow_style=None)
-    work = path.with_name(f".{path.name}")
-    work.write_text(text, encoding="utf-8")
-    work.replace(path)
+    write_whole(path, text.encode())
 
 
 def to_config(parser: ArgumentParser, namespace: Namespace) -> Config:

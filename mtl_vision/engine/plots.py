@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mtl_vision.data.loader import Batch
 from mtl_vision.models import Network
+from mtl_vision.runtime.files import whole
 from mtl_vision.runtime.kinds import KINDS
 from mtl_vision.tasks import Task
 
@@ -63,9 +64,8 @@ def _smooth(step: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _save_figure(figure: Figure, path: Path) -> None:
-    work = path.with_name(f".{path.name}")
-    figure.savefig(work, dpi=110, format="png")
-    work.replace(path)
+    with whole(path) as work:
+        figure.savefig(work, dpi=110)
 
 
 @torch.inference_mode()
@@ -97,10 +97,9 @@ def plot_panel(model: Network, tasks: Mapping[str, Task], batch: Batch, device: 
     strips = [
         np.vstack([np.pad(c, ((0, gap), (0, gap), (0, 0)), constant_values=255) for c in column]) for column in cells
     ]
-    work = path.with_name(f".{path.name}")
-    if not cv2.imwrite(str(work), np.hstack(strips)[..., ::-1]):
-        raise OSError(f"could not write {path}")
-    work.replace(path)
+    with whole(path) as work:
+        if not cv2.imwrite(str(work), np.hstack(strips)[..., ::-1]):
+            raise OSError(f"could not write {path}")
 
 
 def _map(target: Tensor) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mtl_vision.config import Config
-from mtl_vision.data.description import DataError
+from mtl_vision.data.description import FILE_NAME, DataError
 from mtl_vision.data.folder import FolderDataset
 from mtl_vision.data.loader import Loader
 from mtl_vision.engine import build, checkpoint, distributed
@@ -23,6 +23,7 @@ from mtl_vision.engine.parse import parse, write_config
 from mtl_vision.engine.plots import plot_panel, plot_weights
 from mtl_vision.engine.report import table
 from mtl_vision.engine.tracking import Tracker, read_history
+from mtl_vision.runtime.files import write_whole
 from mtl_vision.tasks import Task
 
 
@@ -58,6 +59,7 @@ def run(config: Config) -> Path:
     epoch = resume(folder, trainer) if config.run.resume else 0
     if distributed.rank() == 0:
         write_config(config, folder / CONFIG)
+        write_whole(folder / FILE_NAME, train.as_trained().to_yaml().encode())
         print(introduction(config, trainer, train, test, folder, unused, epoch))
     return train_and_measure(config, trainer, loaders, test, folder, epoch)
 

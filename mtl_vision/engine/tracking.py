@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from mtl_vision.runtime.files import write_whole
+
 HISTORY = "history.jsonl"
 
 
@@ -69,6 +71,4 @@ def _cut(path: Path, from_step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             break
-    work = path.with_name(f".{path.name}.partial")
-    work.write_text("".join(kept), encoding="utf-8")
-    work.replace(path)
+    write_whole(path, "".join(kept).encode())

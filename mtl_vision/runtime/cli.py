@@ -53,12 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             summary = run(
                 session, items, args.out, args.save, args.raw, args.batch, args.quiet, lambda: bool(interrupted)
             )
+            stopped = bool(interrupted)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except (ModelError, OSError, ValueError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return NOT_STARTED
     if not args.quiet:
         _report(summary, args.out)
-    if summary.done + len(summary.failed) < len(items):
+    if stopped and summary.done + len(summary.failed) < len(items):
         return INTERRUPTED
     return SOME_FAILED if summary.failed else DONE
 

@@ -45,7 +45,7 @@ def _walk(folder: Path, out: str) -> Iterator[Path]:
     for root, folders, files in os.walk(folder, onerror=lambda e: closed.append(Path(e.filename))):
         folders[:] = sorted(f for f in folders if f[0] != "." and os.path.realpath(Path(root, f)) != out)
         # A folder with a picture's suffix, or one that cannot be opened, is listed too, so that it fails by name
-        names = (f for f in sorted(files) + folders if f[0] != "." and Path(f).suffix.lower() in SUFFIXES)
+        names = (f for f in sorted(files + folders) if f[0] != "." and Path(f).suffix.lower() in SUFFIXES)
         yield from (Path(root, name) for name in names)
     yield from closed
 

@@ -190,7 +190,7 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) at unit length; those of no length stay (0, 0, 0)."""
     length = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
     scale = np.where(length > 1e-6, 1 / np.maximum(length, 1e-6), 0)
-    return (vectors * scale[..., None]).astype(np.float32)
+    return (vectors * scale[..., None]).astype(np.float32, copy=False)
 
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (ScalarMap(), UnitVectorMap(), LabelMap())}

@@ -21,7 +21,7 @@ from mtl_vision.runtime.encode import ENCODERS
 from mtl_vision.runtime.files import whole, write_whole
 from mtl_vision.runtime.images import read_image
 from mtl_vision.runtime.inputs import Item, collect
-from mtl_vision.runtime.kinds import KINDS
+from mtl_vision.runtime.kinds import KINDS, Size
 from mtl_vision.runtime.preprocess import Box, input_size, letterbox, to_image
 from mtl_vision.runtime.render import overview
 from mtl_vision.runtime.session import Session
@@ -42,6 +42,7 @@ class Picture:
     path: Path
     name: str
     image: np.ndarray | None = None  # (H, W, 3) uint8 RGB
+    size: Size | None = None
     canvas: np.ndarray | None = None  # the network's input
     box: Box = (0, 0, 0, 0)
     maps: dict[str, np.ndarray] = field(default_factory=dict)  # of the canvas's size
@@ -73,7 +74,8 @@ def run(
 
     save: names of outputs, and "overview" (default: all). raw: keep float arrays too, as NAME.npz. batch: pictures
     a run of the network; they are batched in order, as long as their canvases have one size. quiet: no progress bar.
-    stopped: asked between batches; once true, what is under way is finished and the rest left.
+    stopped: asked between batches; once true, what is under way is finished and the rest left. Ends early, too, and
+    says so in the summary, when `results.jsonl` cannot be written on.
 
     `results.jsonl` gets a line for each picture, in order, as soon as its files are written: image, name, status (ok
     or failed), width, height, seconds (of work on it), files, error. A picture that fails, in whatever step, stops no
@@ -90,7 +92,7 @@ def run(
 
     def write(picture: Picture) -> Picture:
         picture = _attempt(picture, lambda picture: _write(picture, session, out, save, raw))
-        picture.canvas, picture.maps = None, {}
+        picture.image, picture.canvas, picture.maps = None, None, {}  # it may wait for others before it
         return picture
 
     summary, started = Summary(), time.perf_counter()
@@ -98,13 +100,16 @@ def run(
     workers = min(8, (os.cpu_count() or 1) + 1)
     pool = ThreadPoolExecutor(workers)
     try:
-        with (out / RESULTS).open("w", encoding="utf-8") as results:
+        with (out / RESULTS).open("wb", buffering=0) as results:  # each line is on disk before the next picture
             read_ahead = _ahead(pool, read, items, workers + batch)
             seen = _predict(session, _batches(read_ahead, batch), stopped)
             written = _ahead(pool, write, seen, workers)
             for picture in tqdm(written, total=len(items), unit="image", disable=quiet, smoothing=0.1):
-                results.write(json.dumps(_record(picture)) + "\n")
-                results.flush()
+                try:
+                    results.write(json.dumps(_record(picture)).encode() + b"\n")
+                except OSError as error:
+                    summary.failed.append((str(out / RESULTS), f"{error}; stopped here"))
+                    break
                 if picture.error is None:
                     summary.done += 1
                 else:
@@ -134,12 +139,12 @@ def _batches(pictures: Iterable[Picture], most: int) -> Iterator[list[Picture]]:
     shapes: list[tuple[int, ...]] = []
     for picture in pictures:
         shape = None if picture.canvas is None else picture.canvas.shape
-        if shape and shapes and (len(shapes) == most or shape != shapes[0]):
+        if shape and shapes and shape != shapes[0]:
             yield batch
             batch, shapes = [], []
         batch.append(picture)
         shapes += [shape] if shape else []
-        if len(batch) >= 2 * most:  # many failed: their lines must not wait
+        if len(shapes) == most or len(batch) >= 2 * most:  # those that failed must not wait for long
             yield batch
             batch, shapes = [], []
     if batch:
@@ -177,15 +182,14 @@ def _attempt(picture: Picture, step: Callable[[Picture], None]) -> Picture:
 
 def _read(picture: Picture, session: Session) -> None:
     manifest = session.manifest
-    picture.image = read_image(picture.path, manifest.fill)
-    size = input_size(manifest, picture.image.shape[:2])
-    picture.canvas, picture.box = letterbox(picture.image, size, manifest.fill)
+    image = read_image(picture.path, manifest.fill)
+    picture.image, picture.size = image, (image.shape[0], image.shape[1])
+    picture.canvas, picture.box = letterbox(image, input_size(manifest, picture.size), manifest.fill)
 
 
 def _write(picture: Picture, session: Session, out: Path, save: Collection[str], raw: bool) -> None:
-    assert picture.image is not None
+    assert picture.image is not None and picture.size is not None
     outputs = session.manifest.outputs
-    size = picture.image.shape[:2]
     (out / picture.name).parent.mkdir(parents=True, exist_ok=True)
 
     def keep(ending: str, data: bytes) -> None:
@@ -196,7 +200,7 @@ def _write(picture: Picture, session: Session, out: Path, save: Collection[str],
     arrays = {}
     for output in outputs:
         if output.name in save or raw:
-            array = to_image(picture.maps[output.name], KINDS[output.kind], picture.box, size)
+            array = to_image(picture.maps[output.name], KINDS[output.kind], picture.box, picture.size)
             if output.name in save:
                 keep(f"{output.name}.png", ENCODERS[output.kind](array, output))
             if raw:
@@ -215,7 +219,7 @@ def _write(picture: Picture, session: Session, out: Path, save: Collection[str],
 
 def _record(picture: Picture) -> dict[str, Any]:
     """The picture's line in the results."""
-    height, width = (None, None) if picture.image is None else picture.image.shape[:2]
+    height, width = picture.size or (None, None)
     return {
         "image": str(picture.path),
         "name": picture.name,

@@ -38,8 +38,8 @@ def overview(image: np.ndarray, maps: Mapping[str, np.ndarray], outputs: Sequenc
     cells = [(f"image  {image.shape[1]} x {image.shape[0]}", resize_pixels(image, size), _paper(0, width))]
     for output in outputs:
         if output.name in maps:
-            array = KINDS[output.kind].resize(maps[output.name], size)
-            cells.append((output.name, *DRAW[output.kind](array, output, width)))
+            picture, key = DRAW[output.kind](maps[output.name], output, size, width)
+            cells.append((output.name, resize_pixels(picture, size), key))
     key_height = max(key.shape[0] for _, _, key in cells)
     panels = [_panel(caption, picture, key, key_height) for caption, picture, key in cells]
     columns = _columns(len(panels), panels[0].shape[:2])
@@ -71,10 +71,11 @@ def _panel(caption: str, picture: np.ndarray, key: np.ndarray, key_height: int) 
     return np.pad(np.vstack([head, picture, key]), ((MARGIN, 0), (MARGIN, 0), (0, 0)), constant_values=255)
 
 
-def _scalars(array: np.ndarray, output: Output, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _scalars(array: np.ndarray, output: Output, size: Size, width: int) -> tuple[np.ndarray, np.ndarray]:
     """A coloured map, and its bar with the values at both ends and in the middle."""
     kind = KINDS["scalar_map"]
-    valid = array[kind.valid(array) & np.isfinite(array)]
+    array = np.where(np.isfinite(array), array, 0)
+    valid = array[kind.valid(array)]
     low, high = (float(v) for v in np.percentile(valid, (1, 99))) if valid.size else (0.0, 1.0)
     ramp = np.linspace(max(low, 1e-6), max(high, 1e-6), width, dtype=np.float32)
     key = _paper(2 * LINE, width)
@@ -85,23 +86,26 @@ def _scalars(array: np.ndarray, output: Output, width: int) -> tuple[np.ndarray,
     return kind.colour(array, limits=(low, high)), key
 
 
-def _vectors(array: np.ndarray, output: Output, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _vectors(array: np.ndarray, output: Output, size: Size, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Coloured vectors, and the colours of the main directions."""
     kind = KINDS["unit_vector_map"]
     swatches = kind.colour(np.array([list(DIRECTIONS.values())], np.float32))[0]
     return kind.colour(array), _legend(list(zip(DIRECTIONS, swatches, strict=True)), width)
 
 
-def _labels(array: np.ndarray, output: Output, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _labels(array: np.ndarray, output: Output, size: Size, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Coloured classes, and the names of those present, the largest first."""
     table = colour_table(output)
     ids, counts = np.unique(array, return_counts=True)
     names = {**{int(i): f"class {i}" for i in ids}, **dict(enumerate(output.classes)), IGNORE: "ignored"}
     entries = [(names[i], table[i]) for i in ids[np.argsort(-counts)].tolist()]
-    return KINDS["label_map"].colour(array, palette=table), _legend(entries, width)  # type: ignore[arg-type]
+    kind = KINDS["label_map"]
+    return kind.colour(kind.resize(array, size), palette=table), _legend(entries, width)  # type: ignore[arg-type]
 
 
-DRAW: dict[str, Callable[[np.ndarray, Output, int], tuple[np.ndarray, np.ndarray]]] = {
+# (map, output, panel's size, key's width) -> picture, key. Colours are resized later, which is cheaper than maps;
+# those of classes must not mix.
+DRAW: dict[str, Callable[[np.ndarray, Output, Size, int], tuple[np.ndarray, np.ndarray]]] = {
     "scalar_map": _scalars,
     "unit_vector_map": _vectors,
     "label_map": _labels,

@@ -11,21 +11,9 @@ from functools import partial
 
 import numpy as np
 
-CLASSES: tuple[str, ...] = (
-    "bed",
-    "books",
-    "ceiling",
-    "chair",
-    "floor",
-    "furniture",
-    "objects",
-    "picture",
-    "sofa",
-    "table",
-    "tv",
-    "wall",
-    "window",
-)
+from mtl_vision.data.classes import class_set
+
+CLASSES = class_set("nyu13").names
 CLASS_ID = {name: i for i, name in enumerate(CLASSES)}
 
 Point = tuple[float, float, float]

@@ -1,0 +1,180 @@
+"""Make, convert and check data sets: python data/prepare.py {synthetic,convert,check} --help"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from mtl_vision.data.description import (
+    FILE_NAME,
+    DataError,
+    DepthFormat,
+    Description,
+    LabelFormat,
+    NormalsFormat,
+    read_description,
+)
+from mtl_vision.data.folder import FolderDataset
+from mtl_vision.data.geometry import resize
+from mtl_vision.data.nyuv2_mat import CAMERA, NYUv2Mat
+from mtl_vision.data.report import contact_sheet, report_split, to_text
+from mtl_vision.data.sample import Sample
+from mtl_vision.data.synthetic.dataset import write_rooms
+from mtl_vision.data.write import FolderWriter
+
+
+def size(text: str) -> tuple[int, int]:
+    """240x320 -> (240, 320)."""
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, such as 240x320; found {text}") from None
+    if min(height, width) < 16:
+        raise argparse.ArgumentTypeError(f"expected at least 16x16; found {text}")
+    return height, width
+
+
+def synthetic(args: argparse.Namespace) -> int:
+    """Procedural rooms with exact ground truth."""
+    write_rooms(args.out, args.count, args.size, args.seed, args.workers)
+    print(f"{args.count} rooms in {args.out}")
+    return 0
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Any known NYUv2 source to the canonical folder."""
+    if args.source.suffix == ".mat":
+        count = convert_mat(args)
+    elif args.source.is_dir():
+        count = convert_folder(args)
+    else:
+        raise DataError(
+            f"{args.source}: expected nyu_depth_v2_labeled.mat, or a folder with a {FILE_NAME} (or --description)"
+        )
+    print(f"{count} samples in {args.out}; look at them with: python data/prepare.py check {args.out}")
+    return 0
+
+
+def convert_mat(args: argparse.Namespace) -> int:
+    """nyu_depth_v2_labeled.mat; normals are derived."""
+    classes = args.classes or "nyu40"
+    source = NYUv2Mat(args.source, args.splits, classes)
+    camera: dict[str, float] = {**asdict(CAMERA), "height": 480, "width": 640}
+    description = Description(
+        source="NYUv2 labelled set (nyu_depth_v2_labeled.mat), in-filled depth; normals derived from depth",
+        depth=DepthFormat(),
+        normals=NormalsFormat(),
+        segmentation=LabelFormat(classes=classes),
+        intrinsics=camera,
+    )
+    with FolderWriter(args.out, description) as writer:
+        for split, sample in tqdm(source, total=len(source), desc="converting"):
+            writer.write(split, fitted(sample, args.size))
+    return len(source)
+
+
+def convert_folder(args: argparse.Namespace) -> int:
+    """A folder that a description tells of; derived normals are stored."""
+    described = read_description(args.description or args.source / FILE_NAME)
+    sources = open_splits(args.source, described, args.classes)
+    first = sources[0]
+    labels = first.classes
+    description = Description(
+        source=described.source,
+        depth=described.depth and DepthFormat(),
+        normals=described.normals and NormalsFormat(),
+        segmentation=labels
+        and LabelFormat(
+            classes=labels.name or list(labels.names), palette=None if labels.name else list(labels.palette)
+        ),
+        intrinsics=described.intrinsics,
+    )
+    with FolderWriter(args.out, description) as writer:
+        for source in sources:
+            for index in tqdm(range(len(source)), desc=f"converting {source.split}"):
+                writer.write(source.split, fitted(source[index], args.size))
+    return sum(len(source) for source in sources)
+
+
+def fitted(sample: Sample, wanted: tuple[int, int] | None) -> Sample:
+    """The sample at the size asked for."""
+    return resize(sample, wanted) if wanted else sample
+
+
+def open_splits(root: Path, description: Description, classes: str | None = None) -> list[FolderDataset]:
+    """Every split that is there."""
+    found = [split for split, folder in description.splits.items() if (root / folder).is_dir()]
+    if not found:
+        raise DataError(
+            f"{root} has none of the splits {', '.join(description.splits.values())}: name them in 'splits'"
+        )
+    return [FolderDataset(root, split, description, classes) for split in found]
+
+
+def check(args: argparse.Namespace) -> int:
+    """What is in a data set, and what looks wrong with it. Exit code 0 fine, 2 faults."""
+    description = read_description(args.description or args.folder / FILE_NAME)
+    splits = open_splits(args.folder, description, args.classes)
+    reports = [report_split(split, args.most) for split in splits]
+    print(f"source: {description.source}\n{to_text(reports)}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    sheet, figures = args.out / "check.png", args.out / "check.json"
+    cv2.imwrite(str(sheet), contact_sheet(splits)[..., ::-1])
+    figures.write_text(json.dumps([asdict(report) for report in reports], indent=1), encoding="utf-8")
+    print(f"pictures: {sheet}  figures: {figures}")
+    return 2 if any(report.faults for report in reports) else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="prepare.py", description="Make, convert and check data sets.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    p = commands.add_parser("synthetic", help="make procedural rooms with exact ground truth")
+    p.add_argument("--out", type=Path, required=True, help="folder to make")
+    p.add_argument("--count", type=int, default=1000, help="rooms; a tenth each for val and test (%(default)s)")
+    p.add_argument("--size", type=size, default=(120, 160), help="HEIGHTxWIDTH (120x160)")
+    p.add_argument("--seed", type=int, default=0, help="the same seed gives the same set (%(default)s)")
+    p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (%(default)s)")
+    p.set_defaults(run=synthetic)
+
+    p = commands.add_parser("convert", help="any known NYUv2 source -> the canonical folder, normals derived if absent")
+    p.add_argument("source", type=Path, help="nyu_depth_v2_labeled.mat, or a folder")
+    p.add_argument("--out", type=Path, required=True, help="folder to make")
+    p.add_argument("--classes", choices=("nyu13", "nyu40"), help="class set to store (.mat: nyu40; folder: its own)")
+    p.add_argument("--size", type=size, help="HEIGHTxWIDTH to store at (as it is)")
+    p.add_argument("--splits", type=Path, help="splits.mat (the published split is built in)")
+    p.add_argument("--description", type=Path, help=f"{FILE_NAME} of a folder that has none beside its data")
+    p.set_defaults(run=convert)
+
+    p = commands.add_parser("check", help="what is in a data set, and what looks wrong with it, with pictures")
+    p.add_argument("folder", type=Path, help="the data set")
+    p.add_argument("--description", type=Path, help=f"{FILE_NAME} of a folder that has none beside its data")
+    p.add_argument("--classes", choices=("nyu13", "nyu40"), help="class set to look at the labels in")
+    p.add_argument("--most", type=int, default=200, help="samples looked at in each split (%(default)s)")
+    p.add_argument(
+        "--out", type=Path, default=Path("out/check"), help="folder for check.png and check.json (%(default)s)"
+    )
+    p.set_defaults(run=check)
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 with a message where something is wrong, 2 when `check` finds faults."""
+    args = parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except (DataError, OSError) as error:
+        print(f"prepare.py: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

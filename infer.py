@@ -1,0 +1,8 @@
+"""Run an exported model over pictures: python infer.py MODEL.onnx PATHS... --out DIR."""
+
+import sys
+
+from mtl_vision.runtime.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

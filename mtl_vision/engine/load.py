@@ -1,0 +1,49 @@
+"""Open a finished run again: its network with its weights, its tasks, its metrics."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtl_vision.config import Config
+from mtl_vision.data.description import FILE_NAME, Description, read_description
+from mtl_vision.engine import build, checkpoint
+from mtl_vision.engine.folder import CONFIG, METRICS
+from mtl_vision.engine.parse import read_config
+from mtl_vision.models import Network
+from mtl_vision.tasks import Task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained run. `description` says what data it was trained on; the data themselves are not needed."""
+
+    folder: Path
+    config: Config
+    description: Description
+    tasks: dict[str, Task]
+    model: Network
+    metrics: dict[str, Any]
+
+
+def load_run(folder: Path) -> Trained:
+    """Read a run directory. Raises ValueError when it is none, or not finished."""
+    for name, what in ((CONFIG, "a run directory"), (checkpoint.WEIGHTS, "a finished run")):
+        if not (folder / name).exists():
+            found = sorted(path.name for path in folder.glob("*")) if folder.is_dir() else "no such folder"
+            raise ValueError(
+                f"{folder} is not {what}: expected {name} in it, found {found}; train with `python train.py`, or go "
+                "on with an interrupted run by --run.resume true"
+            )
+    config = read_config(folder / CONFIG)
+    description = read_description(folder / FILE_NAME)
+    labels = description.segmentation
+    tasks = build.make_tasks(config.tasks, labels and labels.class_set())
+    model = build.make_network(config, tasks, pretrained=False)
+    checkpoint.load_weights(model, folder / checkpoint.WEIGHTS)
+    metrics = folder / METRICS
+    return Trained(
+        folder, config, description, tasks, model.eval(), json.loads(metrics.read_text()) if metrics.exists() else {}
+    )

@@ -1,0 +1,110 @@
+"""The command line: exit codes and what it says."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mtl_vision.runtime.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in "ab":
+        cv2.imwrite(str(folder / f"{name}.jpg"), np.full((30, 40, 3), 99, np.uint8))
+    return folder
+
+
+def test_all_done(model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([str(model), str(photos), "--out", str(tmp_path / "out")]) == 0
+    out, err = capfd.readouterr()
+    assert "2 done, 0 failed" in out and "images/s" in out and str(tmp_path / "out") in out
+    assert "2/2" in err
+
+
+def test_some_failed(model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for i in range(7):
+        (photos / f"bad{i}.tif").write_bytes(b"II*\0 cut short")
+    assert main([str(model), str(photos), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and len(err.splitlines()) == 7  # nothing of OpenCV's own
+    assert main([str(model), str(photos), "--out", str(tmp_path / "out"), "--batch", "2", "--threads", "1"]) == 2
+    out, _ = capfd.readouterr()
+    assert "2 done, 7 failed" in out and "bad0.tif: not a picture" in out and "... and 2 more" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none.onnx", "photos", "--out", "out"], "no model at 'none.onnx'"),
+        (["photos/a.jpg", "photos", "--out", "out"], "not an ONNX model"),
+        (["MODEL", "none", "none.jpg", "--out", "out"], "no pictures in none, none.jpg"),
+        (["MODEL", "empty", "--out", "out"], "no pictures in empty"),
+        (["MODEL", "photos", "--out", "photos"], "both an input and the output"),
+        (["MODEL", "photos", "--out", "photos/a.jpg"], "File exists"),
+        (["MODEL", "photos", "--out", "out", "--save", "albedo"], "no output albedo; it has depth"),
+    ],
+)
+def test_nothing_could_start(
+    model: Path, photos: Path, arguments: list[str], said: str, capfd: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    Path("empty").mkdir()
+    assert main([str(model) if a == "MODEL" else a for a in arguments]) == 1
+    out, err = capfd.readouterr()
+    assert said in err and out == "" and len(err.splitlines()) == 1
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["m.onnx"], ["m.onnx", "a.jpg"], ["m.onnx", "a.jpg", "--out", "o", "--batch", "0"]]
+)
+def test_wrong_arguments_exit_with_1(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 1 and "usage:" in capsys.readouterr().err
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert stopped.value.code == 0 and "exit code" in out and "results.jsonl" in out
+
+
+def test_a_name_that_is_no_text(model: Path, photos: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(os.fsencode(photos) + b"/\xff.jpg")
+    Path(odd).write_bytes((photos / "a.jpg").read_bytes())
+    Path(os.fsdecode(os.fsencode(photos) + b"/\xfe.jpg")).write_bytes(b"")
+    command = [sys.executable, "infer.py", str(model), str(photos), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True)
+    assert done.returncode == 2 and b"3 done, 1 failed" in done.stdout, done.stderr
+
+
+def test_interrupted_keeps_what_is_done(model: Path, photos: Path, tmp_path: Path) -> None:
+    big = np.zeros((1000, 1500, 3), np.uint8)
+    for i in range(300):
+        cv2.imwrite(str(photos / f"c{i}.jpg"), big)
+    out = tmp_path / "out"
+    command = [sys.executable, "infer.py", str(model), str(photos), "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and len(list(out.glob("*.depth.png"))) < 3:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, complaints = process.communicate(timeout=20)
+    assert process.returncode == 130, complaints
+    assert "finishing what is under way" in complaints and "Traceback" not in complaints and " done, 0 failed" in said
+    names = {line.split('"name": "')[1].split('"')[0] for line in (out / "results.jsonl").read_text().splitlines()}
+    assert 0 < len(names) < 300
+    assert {p.name.split(".")[0] for p in out.glob("*.png")} == names

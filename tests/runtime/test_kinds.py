@@ -1,0 +1,116 @@
+"""Each kind of map behaves as the conventions promise."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl_vision.runtime.kinds import IGNORE, KINDS, normalise, resize_pixels
+
+SCALAR, VECTOR, LABEL = (KINDS[k] for k in ("scalar_map", "unit_vector_map", "label_map"))
+QUARTER = np.array([[0, -1, 2], [1, 0, 0]], np.float32)  # turns a 3 x 3 map clockwise: x' = 2 - y, y' = x
+SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+def example(kind: str, size: tuple[int, int] = (6, 8), seed: int = 0) -> np.ndarray:
+    """A random map, a fifth of it invalid."""
+    rng = np.random.default_rng(seed)
+    invalid = rng.random(size) < 0.2
+    if kind == "scalar_map":
+        return np.where(invalid, 0, rng.uniform(1, 9, size)).astype(np.float32)
+    if kind == "unit_vector_map":
+        return normalise(np.where(invalid[..., None], 0, rng.normal(size=(*size, 3))).astype(np.float32))
+    return np.where(invalid, IGNORE, rng.integers(0, 13, size)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flip_twice_and_rotate_by_nothing_change_nothing(kind: str) -> None:
+    array = example(kind)
+    np.testing.assert_array_equal(KINDS[kind].flip(KINDS[kind].flip(array)), array)
+    still = KINDS[kind].rotate(array, np.eye(2, 3, dtype=np.float32), 0.0)
+    np.testing.assert_allclose(still, array, atol=1e-6)
+    assert still.dtype == array.dtype
+
+
+def test_flip_mirrors_and_turns_vectors() -> None:
+    left = np.zeros((1, 2, 3), np.float32)
+    left[0, 0] = (0.6, 0, -0.8)
+    np.testing.assert_allclose(VECTOR.flip(left)[0], [(0, 0, 0), (-0.6, 0, -0.8)])
+    np.testing.assert_array_equal(SCALAR.flip(np.array([[1, 2]], np.float32)), [[2, 1]])
+    np.testing.assert_array_equal(LABEL.flip(np.array([[1, IGNORE]], np.uint8)), [[IGNORE, 1]])
+
+
+def test_a_quarter_turn_by_hand() -> None:
+    numbers = np.arange(1, 10).reshape(3, 3)
+    turned = np.array([[7, 4, 1], [8, 5, 2], [9, 6, 3]])
+    angle = np.pi / 2
+    np.testing.assert_allclose(SCALAR.rotate(numbers.astype(np.float32), QUARTER, angle), turned, atol=1e-5)
+    np.testing.assert_array_equal(LABEL.rotate(numbers.astype(np.uint8), QUARTER, angle), turned)
+    # What points left in the picture points up after a clockwise quarter turn
+    left = np.tile(np.array([-0.6, 0, -0.8], np.float32), (3, 3, 1))
+    up = np.tile(np.array([0, -0.6, -0.8], np.float32), (3, 3, 1))
+    np.testing.assert_allclose(VECTOR.rotate(left, QUARTER, angle), up, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_rotation_uncovers_is_invalid(kind: str) -> None:
+    moved = KINDS[kind].rotate(example(kind), np.array([[1, 0, 4], [0, 1, 0]], np.float32), 0.0)
+    assert not KINDS[kind].valid(moved)[:, :4].any()
+
+
+@given(size=SIZES, seed=st.integers(0, 99))
+def test_resizing_never_mixes_invalid_values_in(size: tuple[int, int], seed: int) -> None:
+    depth = SCALAR.resize(np.where(example("scalar_map", seed=seed) > 0, np.float32(3), np.float32(0)), size)
+    assert depth.shape == size and depth.dtype == np.float32
+    assert np.all((depth == 0) | (np.abs(depth - 3) < 1e-5))
+    length = np.linalg.norm(VECTOR.resize(example("unit_vector_map", seed=seed), size), axis=-1)
+    assert np.all((length == 0) | (np.abs(length - 1) < 1e-5))
+    labels = example("label_map", seed=seed)
+    assert set(np.unique(LABEL.resize(labels, size))) <= set(np.unique(labels))
+
+
+@given(size=SIZES, label=st.integers(0, 255))
+def test_constants_stay(size: tuple[int, int], label: int) -> None:
+    np.testing.assert_array_equal(LABEL.resize(np.full((7, 9), label, np.uint8), size), label)
+    np.testing.assert_allclose(SCALAR.resize(np.full((7, 9), 2.5, np.float32), size), 2.5, rtol=1e-6)
+    vectors = np.tile(np.array([0.6, 0, -0.8], np.float32), (7, 9, 1))
+    resized = VECTOR.resize(vectors, size)
+    np.testing.assert_allclose(resized, np.broadcast_to(vectors[0, 0], (*size, 3)), atol=1e-6)
+
+
+def test_a_pixel_less_than_half_valid_is_invalid() -> None:
+    three_of_four, one_of_four = np.array([[2, 4], [6, 0]]), np.array([[2, 0], [0, 0]])
+    array = np.hstack([three_of_four, one_of_four]).astype(np.float32)
+    np.testing.assert_allclose(SCALAR.resize(array, (1, 2)), [[4, 0]])
+
+
+def test_labels_grow_by_the_linear_vote() -> None:
+    """As the arg-max of the resized one-hot map, ties to the smaller id."""
+    array = example("label_map", (5, 6))
+    ids = np.unique(array)
+    votes = np.stack([resize_pixels((array == i).astype(np.float32), (17, 23)) for i in ids])
+    np.testing.assert_array_equal(LABEL.resize(array, (17, 23)), ids[votes.argmax(0)])
+
+
+def test_compare_by_hand() -> None:
+    ones = np.ones((1, 2), np.float32)
+    found = SCALAR.compare(ones, np.array([[1.5, 1]], np.float32))
+    assert found == {"max_difference": 0.5, "mean_difference": 0.25}
+    x, y, small = (1, 0, 0), (0, 1, 0), (1, 1e-4, 0)
+    found = VECTOR.compare(np.array([[x, x]], np.float32), np.array([[y, x]], np.float32))
+    assert found["max_degrees"] == pytest.approx(90) and found["mean_degrees"] == pytest.approx(45)
+    found = VECTOR.compare(np.array([[x]], np.float32), np.array([[small]], np.float32))
+    assert found["max_degrees"] == pytest.approx(np.degrees(1e-4), rel=1e-3)
+    assert LABEL.compare(np.array([[1, 2, 3, 4]]), np.array([[1, 2, 3, 5]])) == {"share_equal": 0.75}
+
+
+def test_colours() -> None:
+    vectors = np.array([[(0, 0, -1), (1, 0, 0), (0, 0, 0)]], np.float32)
+    assert VECTOR.colour(vectors)[0].tolist() == [[128, 128, 0], [255, 128, 128], [0, 0, 0]]
+    assert LABEL.colour(np.array([[1, IGNORE]], np.uint8), palette=[(1, 2, 3), (4, 5, 6)])[0].tolist() == [
+        [4, 5, 6],
+        [0, 0, 0],
+    ]
+    near, far, none = SCALAR.colour(np.array([[1, 9, 0]], np.float32))[0].astype(int)
+    assert near.sum() > far.sum() and none.sum() == 0
+    assert SCALAR.colour(np.zeros((2, 2), np.float32)).max() == 0
