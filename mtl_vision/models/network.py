@@ -27,13 +27,13 @@ class TaskHead(Protocol):
 
 
 class Head(nn.Sequential):
-    """z (B, width, h, w) -> raw map (B, C, h, w): one 3x3 convolution of its own, then a 1x1 one."""
+    """z (B, width, h, w) -> raw map (B, C, h, w): one 3x3 convolution to half the width, then a 1x1 one."""
 
     def __init__(self, width: int, channels: int, bias: Sequence[float] | None = None) -> None:
-        last = nn.Conv2d(width, channels, 1)
+        last = nn.Conv2d(width // 2, channels, 1)
         nn.init.normal_(last.weight, std=0.01)
         last.bias = nn.Parameter(torch.zeros(channels) if bias is None else torch.tensor(bias))
-        super().__init__(conv_norm_act(width, width), last)
+        super().__init__(conv_norm_act(width, width // 2), last)
 
 
 class Network(nn.Module):
@@ -90,7 +90,8 @@ class Network(nn.Module):
         H, W = size
         result = {}
         for name in self.heads if tasks is None else tasks:
-            raw = upsample(self.heads[name](z), (z.shape[-2] * 4, z.shape[-1] * 4))[..., :H, :W]
+            raw = self.heads[name](z)[..., : -(-H // 4), : -(-W // 4)]  # without the padding's cells
+            raw = upsample(raw, (raw.shape[-2] * 4, raw.shape[-1] * 4))[..., :H, :W]
             result[name] = self.tasks[name].activate(raw)
         return result
 

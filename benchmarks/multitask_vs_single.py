@@ -1,0 +1,64 @@
+"""One ONNX file with three outputs against three files with one each, same backbone: throughput of all three maps.
+
+    python benchmarks/multitask_vs_single.py [--quick]
+
+The networks are untrained: speed does not depend on the weights. Each picture goes through once (or three times), batch 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.common import finish, interleaved, machine, ratio
+from export.graph import Deployed, trace, write
+from export.manifest import make_manifest
+from mtl_vision.config import Config, DataConfig, ModelConfig, TasksConfig
+from mtl_vision.data.classes import class_set
+from mtl_vision.data.description import Description
+from mtl_vision.engine.build import make_network, make_tasks
+from mtl_vision.engine.load import Trained
+from mtl_vision.runtime.session import Session
+
+
+def export(names: list[str], backbone: str, size: tuple[int, int], path: Path, threads: int) -> Session:
+    """An untrained network with these tasks, as an ONNX session."""
+    torch.manual_seed(0)
+    config = Config(data=DataConfig(size=size), model=ModelConfig(backbone=backbone), tasks=TasksConfig(names=names))
+    tasks = make_tasks(config.tasks, class_set("nyu13"))
+    run = Trained(path.parent, config, Description(), tasks, make_network(config, tasks).eval(), {})
+    write(trace(run, Deployed(run)), make_manifest(run), path)
+    return Session(path, threads)
+
+
+def main() -> None:
+    """Print the figures and the JSON line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--quick", action="store_true", help="few rounds, for trying")
+    p.add_argument("--backbone", default="resnet18")
+    p.add_argument("--size", default="240x320", help="HEIGHTxWIDTH")
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--rounds", type=int, default=40)
+    args = p.parse_args()
+    height, width = (int(side) for side in args.size.split("x"))
+    names = TasksConfig().names
+    with tempfile.TemporaryDirectory() as folder:
+        multi = export(names, args.backbone, (height, width), Path(folder) / "multi.onnx", args.threads)
+        single = [export([n], args.backbone, (height, width), Path(folder) / f"{n}.onnx", args.threads) for n in names]
+        image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+        steps = {"multi": lambda: multi.run(image), "single": lambda: [session.run(image) for session in single]}
+        times = interleaved(steps, 10 if args.quick else args.rounds)
+    print(f"{args.backbone} at {args.size}, onnxruntime with {args.threads} threads; {machine()}")
+    for name, label in (("multi", "one file, three outputs"), ("single", "three files, one output each")):
+        ms = 1000 * statistics.median(times[name])
+        print(f"{label:<30}{ms:>8.1f} ms a picture{1000 / ms:>8.1f} pictures a second")
+    finish({"throughput_ratio": ratio(times["single"], times["multi"])})
+
+
+if __name__ == "__main__":
+    main()
