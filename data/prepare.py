@@ -86,8 +86,10 @@ def convert_folder(args: argparse.Namespace) -> int:
     sources = open_splits(args.source, described, args.classes)
     first = sources[0]
     labels = first.classes
+    derived = described.normals is not None and described.normals.derive
     description = Description(
-        source=described.source,
+        source=described.source + ("; normals derived from depth" if derived else ""),
+        splits={source.split: source.split for source in sources},
         depth=described.depth and DepthFormat(),
         normals=described.normals and NormalsFormat(),
         segmentation=labels
@@ -126,9 +128,12 @@ def check(args: argparse.Namespace) -> int:
     print(f"source: {description.source}\n{to_text(reports)}")
     args.out.mkdir(parents=True, exist_ok=True)
     sheet, figures = args.out / "check.png", args.out / "check.json"
-    cv2.imwrite(str(sheet), contact_sheet(splits)[..., ::-1])
     figures.write_text(json.dumps([asdict(report) for report in reports], indent=1), encoding="utf-8")
-    print(f"pictures: {sheet}  figures: {figures}")
+    try:
+        cv2.imwrite(str(sheet), contact_sheet(splits)[..., ::-1])
+        print(f"pictures: {sheet}  figures: {figures}")
+    except DataError as error:  # none of the samples to draw can be read: the faults above name their files
+        print(f"pictures: none ({error})  figures: {figures}")
     return 2 if any(report.faults for report in reports) else 0
 
 

@@ -66,6 +66,7 @@ def _key(source: FolderDataset) -> str:
 
 def _pack(source: FolderDataset, folder: Path, workers: int) -> None:
     work = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(work, ignore_errors=True)  # of a killed process that had this number
     work.mkdir(parents=True)
     try:
         size = source[0].size

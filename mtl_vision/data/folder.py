@@ -15,6 +15,7 @@ from mtl_vision.data.classes import ClassSet, class_set, label_table
 from mtl_vision.data.description import FILE_NAME, DataError, Description, LabelFormat, read_description
 from mtl_vision.data.normals import normals_from_depth
 from mtl_vision.data.sample import Sample
+from mtl_vision.runtime.images import ImageError, read_image
 from mtl_vision.runtime.kinds import IGNORE, normalise
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -70,7 +71,7 @@ class FolderDataset:
     def __getitem__(self, index: int) -> Sample:
         """Read one sample. Raises DataError that names the file."""
         stem = self.stems[index]
-        image = _read(self.images[stem], cv2.IMREAD_COLOR_RGB)
+        image = _picture(self.images[stem])
         size = image.shape[:2]
         camera = self.description.camera(size)
         targets: dict[str, np.ndarray] = {}
@@ -134,9 +135,12 @@ class FolderDataset:
     def _normals(self, path: Path) -> np.ndarray:
         fmt = self.description.normals
         assert fmt is not None
-        stored = _read(path, cv2.IMREAD_UNCHANGED)
-        if stored.ndim != 3 or stored.shape[2] != 3:
-            raise DataError(f"{path}: expected a three-channel picture of (n + 1) / 2, found shape {stored.shape}")
+        stored = _read(path)
+        if stored.ndim != 3 or stored.shape[2] != 3 or stored.dtype not in (np.uint8, np.uint16):
+            raise DataError(
+                f"{path}: expected three channels of 8 or 16 bits, (n + 1) / 2, found {stored.dtype} of shape "
+                f"{stored.shape}"
+            )
         vectors = stored[..., ::-1].astype(np.float32) / (np.iinfo(stored.dtype).max / 2) - 1
         vectors = np.stack([vectors[..., "xyz".index(a[-1])] * (-1 if a[0] == "-" else 1) for a in fmt.axes], axis=-1)
         return np.where((stored != 0).any(axis=-1, keepdims=True), normalise(vectors), 0).astype(np.float32)
@@ -159,26 +163,43 @@ class FolderDataset:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Pictures of a folder by stem."""
-    if not folder.is_dir():
-        return {}
-    return {path.stem: path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
+    """Pictures of a folder by stem, in order; hidden files (macOS leaves ._0001.png) are none."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in files:
+            raise DataError(f"{folder} has both {files[path.stem].name} and {path.name}: keep one file a sample")
+        files[path.stem] = path
+    return files
 
 
-def _read(path: Path, flags: int) -> np.ndarray:
+def _picture(path: Path) -> np.ndarray:
     try:
-        data = np.fromfile(path, np.uint8)
+        return read_image(path)
+    except ImageError as error:
+        raise DataError(f"{path}: {error}; replace it, or remove its sample") from error
+
+
+def _read(path: Path) -> np.ndarray:
+    """The stored values of a map."""
+    try:
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    image = cv2.imdecode(data, flags) if data.size else None
-    if image is None:
-        raise DataError(f"{path}: not a readable picture ({data.size} bytes); replace it, or remove its sample")
-    return image
+    cut = data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]  # some versions of OpenCV give half a picture then
+    try:
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data and not cut else None
+    except cv2.error:
+        array = None
+    if array is None:
+        raise DataError(f"{path}: not a readable picture ({len(data)} bytes); replace it, or remove its sample")
+    return array
 
 
 def _single(path: Path) -> np.ndarray:
     """One channel of uint8 or uint16."""
-    array = _read(path, cv2.IMREAD_UNCHANGED)
+    array = _read(path)
     if array.ndim != 2 or array.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{path}: expected one channel of 8 or 16 bits, found {array.dtype} of shape {array.shape}")
     return array

@@ -86,8 +86,9 @@ class EpochSampler(Sampler):
         seeds = rng.integers(2**31, size=self.count)
         mine = order[: len(self) * self.batch_size * self.world] if self.train else order
         mine = mine[self.rank :: self.world]
-        for start in range(0, len(mine), self.batch_size):
-            yield [(int(i), int(seeds[i])) for i in mine[start : start + self.batch_size]]
+        starts = range(0, len(mine), self.batch_size)
+        # no generator: the epoch is that of this call, not of the first batch asked for
+        return iter([[(int(i), int(seeds[i])) for i in mine[at : at + self.batch_size]] for at in starts])
 
 
 def collate(samples: Sequence[Sample], targets: Sequence[str]) -> Batch:

@@ -29,6 +29,8 @@ def normals_from_depth(
     looks at every so-manieth pixel of a window that is as many times as wide; it takes the steps of coarse sensors out.
     """
     side = window or 2 * max(round(7 * depth.shape[1] / 640), 1) + 1
+    if side % 2 == 0 or side < 3:
+        raise ValueError(f"window is {side}: expected an odd number of pixels, 3 at least")
     valid = depth > 0
     inverse = np.where(valid, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
     smooth = _fit(inverse, side, tolerance, spacing)[2]

@@ -36,6 +36,12 @@ class NYUv2Mat:
             found = self.file.get(key)
             if not isinstance(found, h5py.Dataset) or found.ndim != rank:
                 raise DataError(f"{path}: expected '{key}' of {rank} dimensions, found {list(self.file)}")
+        N, channels, *size = self._dataset("images").shape
+        shapes = {key: self._dataset(key).shape for key in ("images", "depths", "labels")}
+        if channels != 3 or any(shapes[key] != (N, *size) for key in ("depths", "labels")):
+            raise DataError(
+                f"{path}: expected images (N, 3, W, H), depths and labels (N, W, H), as MATLAB writes them; found {shapes}"
+            )
         self.table = label_table("nyu894", classes, first=1, void=0)
         self.test = _test_indices(splits, len(self))
 
@@ -67,7 +73,7 @@ def _test_indices(splits: Path | None, count: int) -> set[int]:
     if splits is not None:
         try:
             return {int(i) for i in scipy.io.loadmat(splits)["testNdxs"].ravel()}
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # scipy has many ways to say that a file is none of its own
             raise DataError(f"{splits}: expected the official splits.mat with testNdxs ({error!r})") from error
     if count != 1449:
         raise DataError(f"the set has {count} frames, the published split is for 1449: give --splits splits.mat")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +39,7 @@ def report_split(dataset: FolderDataset, most: int = 200) -> SplitReport:
     histogram = np.zeros(256, np.int64)
     depths: list[np.ndarray] = []
     invalid: list[float] = []
-    angles: list[np.ndarray] = []
+    pairs: list[np.ndarray] = []
     for index in spread(len(dataset), most):
         try:
             sample = dataset[index]
@@ -54,10 +55,10 @@ def report_split(dataset: FolderDataset, most: int = 200) -> SplitReport:
             invalid.append(float((depth <= 0).mean()))
         if (labels := sample.targets.get("segmentation")) is not None:
             histogram += np.bincount(labels.ravel(), minlength=256)
-        if len(angles) < 20 and (angle := _against_depth(sample)) is not None:
-            angles.append(angle)
+        if len(pairs) < 20 and (pair := _against_depth(sample)) is not None:
+            pairs.append(pair)
     _depth_figures(report, depths, invalid)
-    _normals_figures(report, dataset, angles)
+    _normals_figures(report, dataset, pairs)
     if histogram.sum():
         labelled = max(int(histogram[:IGNORE].sum()), 1)
         report.classes = {name: round(100 * int(histogram[i]) / labelled, 3) for i, name in enumerate(names)}
@@ -68,14 +69,14 @@ def report_split(dataset: FolderDataset, most: int = 200) -> SplitReport:
 
 
 def _against_depth(sample: Sample) -> np.ndarray | None:
-    """Angles (degrees) between the stored normals and those of the depth, where both exist."""
+    """Stored normals beside those of the depth, (2, N, 3), where both exist."""
     if sample.intrinsics is None or not {"depth", "normals"} <= set(sample.targets):
         return None
     stored, derived = sample.targets["normals"], normals_from_depth(sample.targets["depth"], sample.intrinsics)
     both = KINDS["unit_vector_map"].valid(stored) & KINDS["unit_vector_map"].valid(derived)
     if not both.any():
         return None
-    return np.degrees(np.arccos(np.clip((stored[both] * derived[both]).sum(-1), -1, 1)))[::31]
+    return np.stack([stored[both], derived[both]])[:, ::31]
 
 
 def _depth_figures(report: SplitReport, depths: Sequence[np.ndarray], invalid: Sequence[float]) -> None:
@@ -94,17 +95,37 @@ def _depth_figures(report: SplitReport, depths: Sequence[np.ndarray], invalid: S
         )
 
 
-def _normals_figures(report: SplitReport, dataset: FolderDataset, angles: Sequence[np.ndarray]) -> None:
-    derived = dataset.description.normals is not None and dataset.description.normals.derive
-    if not angles or derived:
+def _normals_figures(report: SplitReport, dataset: FolderDataset, pairs: Sequence[np.ndarray]) -> None:
+    fmt = dataset.description.normals
+    if not pairs or fmt is None or fmt.derive:
         return
-    median = float(np.median(np.concatenate(angles)))
+    stored, derived = np.concatenate(pairs, axis=1)
+    median = float(np.median(np.degrees(np.arccos(np.clip((stored * derived).sum(-1), -1, 1)))))
     report.normals = {"median_degrees_to_depth": median}
-    if median > 45:
+    if (axes := _better_axes(stored, derived, fmt.axes)) is not None:
+        report.faults.append(
+            f"the stored normals do not fit the depth (median {median:.0f} degrees): another frame or sign; try "
+            f"normals.axes [{', '.join(axes)}] in the description"
+        )
+    elif median > 45:
         report.faults.append(
             f"the stored normals lie {median:.0f} degrees (median) from those of the depth: another frame or sign; "
             "correct normals.axes in the description"
         )
+
+
+def _better_axes(stored: np.ndarray, derived: np.ndarray, axes: Sequence[str]) -> list[str] | None:
+    """The `normals.axes` that bring stored vectors (N, 3) nearest to the derived ones; None where `axes` do."""
+    products = stored.T.astype(np.float64) @ derived / len(stored)  # [stored axis, our axis]
+    turns = itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3))
+    score, order, signs = max(
+        (sum(sign * products[j, k] for k, (j, sign) in enumerate(zip(order, signs, strict=True))), order, signs)
+        for order, signs in turns
+    )
+    if score - np.trace(products) < 0.05:  # a mean cosine: noise, and axes that the pictures do not tell apart
+        return None
+    minus = [(axes[j][0] == "-") != (sign < 0) for j, sign in zip(order, signs, strict=True)]
+    return [("-" if negative else "") + axes[j][-1] for j, negative in zip(order, minus, strict=True)]
 
 
 def contact_sheet(datasets: Sequence[FolderDataset], rows: int = 6, width: int = 240) -> np.ndarray:

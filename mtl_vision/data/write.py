@@ -19,7 +19,7 @@ class FolderWriter:
     """Writes into a temporary folder beside `out` and renames it when the `with` block ends well."""
 
     def __init__(self, out: Path, description: Description) -> None:
-        self.out = Path(out)
+        self.out = Path(out).resolve()  # so that it has a name: --out . has none
         self.description = description
         if self.out.exists() and any(self.out.iterdir()):
             raise DataError(f"{self.out} exists and is not empty: choose another --out, or remove it")
@@ -48,7 +48,7 @@ class FolderWriter:
             self._png(split, fmt.folder, sample.name, _ENCODERS[name](array, d))
 
     def _png(self, split: str, folder: str, stem: str, array: np.ndarray) -> None:
-        path = self.work / split / folder / f"{stem}.png"
+        path = self.work / self.description.splits.get(split, split) / folder / f"{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(path), np.ascontiguousarray(array), [cv2.IMWRITE_PNG_COMPRESSION, 1]):
             raise DataError(f"could not write {path}: is the disk full?")

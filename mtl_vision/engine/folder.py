@@ -16,17 +16,15 @@ CONFIG = "config.yaml"
 METRICS = "metrics.json"
 
 
-def open_folder(config: Config, root: Path) -> tuple[Path, Config]:
-    """The run directory, made for a new run, found for a resumed one; and the config, whose run.name it fills in."""
+def new_folder(config: Config, data_name: str) -> tuple[Path, Config]:
+    """The directory of a new run, and the config with its name; one without a name is called after data and method."""
     base = Path(config.run.dir)
-    if config.run.resume:
-        return resumed_folder(config, base)
     name = config.run.name
     if name is None and distributed.rank() == 0:
         stem = (
-            f"{root.name}-{config.balancer.name}"
+            f"{data_name}-{config.balancer.name}"
             if len(config.tasks.names) > 1
-            else f"{root.name}-{config.tasks.names[0]}"
+            else f"{data_name}-{config.tasks.names[0]}"
         )
         numbers = (f"{stem}-{k}" for k in range(1, 10_000))
         name = next(n for n in numbers if not (base / n).exists())
@@ -41,8 +39,9 @@ def open_folder(config: Config, root: Path) -> tuple[Path, Config]:
     return folder, replace(config, run=replace(config.run, name=name))
 
 
-def resumed_folder(config: Config, base: Path) -> tuple[Path, Config]:
+def resumed_folder(config: Config) -> tuple[Path, Config]:
     """An interrupted run's folder. Its config stands: a command line that asks for another one is an error."""
+    base = Path(config.run.dir)
     if config.run.name is None:
         runs = [p.parent for p in base.glob(f"*/{CONFIG}") if not (p.parent / METRICS).exists()]
         if not runs:

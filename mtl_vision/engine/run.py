@@ -17,7 +17,7 @@ from mtl_vision.data.loader import Loader
 from mtl_vision.engine import build, checkpoint, distributed
 from mtl_vision.engine.device import pick_device, pick_precision
 from mtl_vision.engine.evaluate import evaluate
-from mtl_vision.engine.folder import CONFIG, METRICS, open_folder, write_json
+from mtl_vision.engine.folder import CONFIG, METRICS, new_folder, resumed_folder, write_json
 from mtl_vision.engine.loop import Trainer, make_optimizer, make_schedule
 from mtl_vision.engine.parse import parse, write_config
 from mtl_vision.engine.plots import plot_panel, plot_weights
@@ -48,8 +48,12 @@ def run(config: Config) -> Path:
     """Train, measure, write. Returns the run directory."""
     device = pick_device(config.run.device)
     distributed.start(device)
-    root = build.data_root(config.data)
-    folder, config = open_folder(config, root)
+    if config.run.resume:
+        folder, config = resumed_folder(config)
+        root = build.data_root(config.data)
+    else:
+        root = build.data_root(config.data)
+        folder, config = new_folder(config, root.name)
     torch.manual_seed(config.run.seed)
     train, test = build.open_split(config.data, root, config.data.train_split), build.eval_split(config.data, root)
     check_targets(config, train)

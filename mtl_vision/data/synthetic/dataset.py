@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mtl_vision.data.description import DepthFormat, Description, LabelFormat, NormalsFormat
+from mtl_vision.data.description import DataError, DepthFormat, Description, LabelFormat, NormalsFormat
 from mtl_vision.data.sample import Sample
 from mtl_vision.data.synthetic.render import NYU_CAMERA, NYU_SIZE, render_room
 from mtl_vision.data.write import FolderWriter
@@ -20,8 +20,10 @@ from mtl_vision.runtime.kinds import Size
 def write_rooms(out: Path, count: int, size: Size, seed: int = 0, workers: int = 2) -> None:
     """Render `count` rooms of `size` (H, W) into `out`, by `workers` processes; the same seed gives the same set.
 
-    Raises DataError when `out` exists and is not empty.
+    Raises DataError when `out` exists and is not empty, and for fewer rooms than splits.
     """
+    if count < 3 or seed < 0:
+        raise DataError(f"{count} rooms from seed {seed}: expected at least 3 (one a split), from seed 0 or above")
     camera: dict[str, float] = asdict(NYU_CAMERA.resized(NYU_SIZE, size))
     description = Description(
         source="synthetic rooms: exact, from ray casting",

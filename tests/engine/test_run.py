@@ -1,0 +1,234 @@
+"""Runs from the command line on the smallest data: what they leave, resuming, several processes, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from mtl_vision.engine.run import main
+
+REPO = Path(__file__).parents[2]
+
+
+def arguments(rooms: Path, tmp_path: Path, name: str, *more: str) -> list[str]:
+    return [
+        f"--data.root={rooms}",
+        "--data.size=[48,64]",
+        "--data.batch_size=8",
+        "--data.workers=0",
+        f"--data.cache={tmp_path / 'cache'}",
+        "--model.width=32",
+        "--train.epochs=2",
+        "--run.device=cpu",
+        f"--run.dir={tmp_path / 'runs'}",
+        f"--run.name={name}",
+        *more,
+    ]
+
+
+def history(folder: Path) -> list[dict]:
+    records = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+def test_run_directory(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every file that is promised, with what is promised in it."""
+    assert main(arguments(rooms, tmp_path, "a")) == 0
+    folder = tmp_path / "runs" / "a"
+    found = {path.name for path in folder.iterdir()}
+    assert found == {
+        "config.yaml", "dataset.yaml", "history.jsonl", "metrics.json", "weights.png", "panel.png", "checkpoint.pt",
+        "model.safetensors", "tensorboard",
+    }  # fmt: skip
+    steps = history(folder)
+    assert [record["step"] for record in steps] == list(range(6))
+    for record in steps:
+        for key in ("loss", "weight", "grad_norm", "rate"):
+            assert set(record[key]) == {"depth", "normals", "segmentation"}
+        assert sum(record["weight"].values()) == pytest.approx(3, abs=1e-4)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {"depth.rmse", "depth.delta3", "normals.within_11.25", "segmentation.miou"} <= set(metrics)
+    assert metrics["protocol.ground_truth"].startswith("synthetic rooms")
+    assert metrics["protocol.crop"] == "none"
+    assert yaml.safe_load((folder / "config.yaml").read_text())["run"]["name"] == "a"
+    said = capsys.readouterr().out
+    assert "next: python -m export" in said and "abs_rel" in said
+    assert any((folder / "tensorboard").iterdir())
+
+
+def test_same_seed_same_run(rooms: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert main(arguments(rooms, tmp_path, name, f"--run.seed={seed}", "--run.tensorboard=false")) == 0
+    a, b, c = (history(tmp_path / "runs" / name) for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize("balancer", ["gradnorm", "equal"])
+def test_resumed_run_equals_an_unbroken_one(
+    rooms: Path, tmp_path: Path, balancer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the second epoch, between two checkpoints; history and weights come out the same."""
+    more = (f"--balancer.name={balancer}", "--train.epochs=3", "--run.tensorboard=false")
+    assert main(arguments(rooms, tmp_path, "whole", *more)) == 0
+
+    from mtl_vision.engine.loop import Trainer
+
+    real, calls = Trainer.step, []
+
+    def stop_at_five(self: Trainer, batches: list) -> dict:
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return real(self, batches)
+
+    monkeypatch.setattr(Trainer, "step", stop_at_five)
+    assert main(arguments(rooms, tmp_path, "broken", *more)) == 130
+    monkeypatch.setattr(Trainer, "step", real)
+    assert main([f"--run.dir={tmp_path / 'runs'}", "--run.name=broken", "--run.resume=true"]) == 0
+    assert history(tmp_path / "runs" / "broken") == history(tmp_path / "runs" / "whole")
+    weights = [load_file(tmp_path / "runs" / name / "model.safetensors") for name in ("whole", "broken")]
+    for name, tensor in weights[0].items():
+        assert torch.equal(tensor, weights[1][name]), name
+
+
+def test_resume_finds_the_interrupted_run_by_itself(
+    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtl_vision.engine import run as engine_run
+
+    monkeypatch.setattr(engine_run, "finish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(arguments(rooms, tmp_path, "left", "--run.tensorboard=false")) == 130
+    monkeypatch.undo()
+    assert main([f"--run.dir={tmp_path / 'runs'}", "--run.resume=true"]) == 0
+    assert (tmp_path / "runs" / "left" / "metrics.json").exists()
+
+
+def test_accumulated_micro_batches_make_one_step(rooms: Path, tmp_path: Path) -> None:
+    assert (
+        main(arguments(rooms, tmp_path, "a", "--train.accumulate=4", "--train.clip=1.0", "--train.eval_every=1")) == 0
+    )
+    steps = [record for record in history(tmp_path / "runs" / "a") if "loss" in record]
+    assert len(steps) == 6
+
+
+def test_one_task_alone_and_classes_of_its_own(rooms: Path, tmp_path: Path) -> None:
+    assert main(arguments(rooms, tmp_path, "one", "--tasks.names=[normals]", "--balancer.name=equal")) == 0
+    metrics = json.loads((tmp_path / "runs" / "one" / "metrics.json").read_text())
+    assert "normals.mean" in metrics and "depth.rmse" not in metrics
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(rooms: Path, tmp_path: Path) -> None:
+    """torchrun with two processes of half the batch: the first step's losses, norms and weights are those of one.
+
+    Batch norm sees half the batch in each process, so that later steps may drift apart; weights must stay together.
+    """
+    more = ("--data.augment=none", "--run.tensorboard=false", "--train.epochs=1")
+    script = [str(REPO / "train.py"), *arguments(rooms, tmp_path, "two", *more, "--data.batch_size=4")]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*torchrun, *script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert main(arguments(rooms, tmp_path, "one", *more)) == 0
+    two, one = (history(tmp_path / "runs" / name) for name in ("two", "one"))
+    assert len(two) == len(one) == 3
+    metrics = json.loads((tmp_path / "runs" / "two" / "metrics.json").read_text())
+    assert metrics["protocol.samples"] == 3
+    assert two[0]["weight"] == one[0]["weight"]
+    for task in ("depth", "normals", "segmentation"):
+        assert two[0]["grad_norm"][task] == pytest.approx(one[0]["grad_norm"][task], rel=0.35)
+    assert two[-1]["weight"] != two[0]["weight"]
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (("--data.root=/nowhere",), "no description at .*dataset.yaml"),
+        (("--balancer.name=gradnrm",), "unknown balancer 'gradnrm': expected equal, gradnorm"),
+        (("--tasks.names=[depth,edges]",), "edges"),
+        (("--data.batch_size=100",), "do not fill one batch of 100"),
+        (("--train.accumulate=3",), "no multiple of train.accumulate"),
+        (("--data.augment=wild",), "unknown augmentation 'wild': expected none, flip"),
+        (("--data.train_split=trian",), "no pictures for split 'trian'"),
+        (("--run.precision=fp8",), "run.precision is 'fp8': expected auto, fp32, bf16"),
+        (("--model.backbone=resnet1",), "near it"),
+        (("--data.classes=nyu40",), "coarse set has lost the finer"),
+        (("--balancer.initial=zeroth",), "expected first, mean, theoretical"),
+        (("--run.resume=true",), "no run at .*to go on with"),
+    ],
+)
+def test_bad_input_is_told(
+    rooms: Path, tmp_path: Path, more: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import re
+
+    assert main(arguments(rooms, tmp_path, "bad", *more)) == 1
+    message = capsys.readouterr().err
+    assert re.search(said, message), message
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu_is_told(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(rooms, tmp_path, "bad", "--run.device=cuda")) == 1
+    assert "torch sees no GPU" in capsys.readouterr().err
+
+
+def test_a_run_is_never_overwritten(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--train.epochs=1", "--run.tensorboard=false")
+    assert main(arguments(rooms, tmp_path, "a", *more)) == 0
+    before = (tmp_path / "runs" / "a" / "metrics.json").read_bytes()
+    assert main(arguments(rooms, tmp_path, "a", *more)) == 1
+    assert "holds a run already" in capsys.readouterr().err
+    assert main(arguments(rooms, tmp_path, "a", *more, "--train.lr=0.5", "--run.resume=true")) == 1
+    assert "was begun with train.lr" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "a" / "metrics.json").read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_names_task_and_step(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(rooms, tmp_path, "a", "--train.lr=1e30", "--train.warmup=0", "--run.tensorboard=false")) == 1
+    message = capsys.readouterr().err
+    assert "the loss of task '" in message and "at step " in message
+    assert not (tmp_path / "runs" / "a" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (["--balancer.alhpa=1"], "Did you mean balancer.alpha?"),
+        (["--batch_size=3"], "Did you mean data.batch_size?"),
+        (["--data.workers=x"], "data.workers"),
+        (["--config=/nowhere.yaml"], "does not exist"),
+    ],
+)
+def test_unknown_keys_name_the_nearest(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(given)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_unknown_key_in_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.yaml").write_text("train:\n  epoch: 3\n")
+    with pytest.raises(SystemExit):
+        main([f"--config={tmp_path / 'recipe.yaml'}"])
+    assert "Did you mean train.epochs?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", sorted((REPO / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_valid_and_says_what_it_costs(recipe: Path) -> None:
+    from mtl_vision.engine.parse import parse
+
+    config = parse([f"--config={recipe}"])
+    assert recipe.read_text().startswith("# ")
+    if config.data.description:
+        assert (REPO / config.data.description).exists()

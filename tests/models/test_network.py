@@ -1,0 +1,140 @@
+"""The contract that every backbone keeps inside the network, and the network's own promises."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mtl_vision.models import Network
+from mtl_vision.models.backbone import input_multiple, multiple_of
+from mtl_vision.tasks import Depth, Normals, Segmentation, Task
+
+CLASSES = ["bed", "books", "ceiling"]
+# name -> multiple of its input sides: convolutional, hybrid, windowed and plain transformers
+BACKBONES = {
+    "resnet18": 32,
+    "mobilenetv4_conv_small": 32,
+    "convnextv2_atto": 32,
+    "efficientvit_b0": 32,
+    "swin_tiny_patch4_window7_224": 32,
+    "vit_small_patch14_dinov2": 28,
+}
+SMALL = "mobilenetv4_conv_small"
+
+
+def tasks() -> dict[str, Task]:
+    return {"depth": Depth(), "normals": Normals(), "segmentation": Segmentation(CLASSES)}
+
+
+def picture(B: int, H: int, W: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 256, (B, 3, H, W), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("size", [(64, 96), (65, 90)])
+def test_backbone_contract(backbone: str, size: tuple[int, int]) -> None:
+    """Maps at the picture's size, also an odd one; every parameter is trained through z."""
+    torch.manual_seed(0)
+    model = Network(tasks(), backbone, size=size, width=32)
+    H, W = size
+    assert model.multiple == BACKBONES[backbone] == input_multiple(backbone)
+    z = model.encode(picture(2, H, W))
+    padded = (-(-H // model.multiple) * model.multiple, -(-W // model.multiple) * model.multiple)
+    assert z.shape == (2, 32, padded[0] // 4, padded[1] // 4)
+    maps = model.decode(z, size)
+    assert {name: tuple(m.shape) for name, m in maps.items()} == {
+        "depth": (2, 1, H, W),
+        "normals": (2, 3, H, W),
+        "segmentation": (2, 3, H, W),
+    }
+    sum(m.square().mean() for m in maps.values()).backward()  # type: ignore[union-attr]
+    grads = [p.grad is not None and bool(p.grad.isfinite().all()) for p in model.backbone.parameters()]
+    assert sum(grads) > 0.9 * len(grads)  # timm keeps a last norm that no level uses
+    for name, parameter in [*model.fusion.named_parameters(), *model.heads.named_parameters()]:
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+def test_z_is_the_last_shared_layers_output() -> None:
+    """dL/dz through the last shared layer alone gives the whole dL/dW: nothing bypasses it."""
+    model = Network(tasks(), SMALL, size=(32, 32), width=32)
+    seen = []
+    model.last_shared.register_forward_hook(lambda *args: seen.append(args[2]))
+    z = model.encode(picture(2, 32, 32))
+    assert z is seen[0]
+
+
+def test_decode_some_tasks() -> None:
+    model = Network(tasks(), SMALL, size=(32, 64), width=32)
+    z = model.encode(picture(1, 32, 64))
+    assert list(model.decode(z, (32, 64), ["normals"])) == ["normals"]
+
+
+def test_padding_repeats_the_edge_and_changes_little() -> None:
+    """A picture of one colour gives the same map with and without padding, but for the border's convolutions."""
+    torch.manual_seed(0)
+    model = Network(tasks(), SMALL, size=(64, 64), width=32).eval()
+    flat = torch.full((1, 3, 96, 96), 90, dtype=torch.uint8)
+    with torch.inference_mode():
+        whole, cut = model(flat)["depth"], model(flat[..., :65, :66])["depth"]
+    assert cut.shape == (1, 1, 65, 66)
+    torch.testing.assert_close(whole[..., :32, :32], cut[..., :32, :32], rtol=0.02, atol=0.02)
+
+
+def test_uint8_and_float_pictures_agree() -> None:
+    model = Network(tasks(), SMALL, size=(32, 32), width=32).eval()
+    image = picture(1, 32, 32)
+    torch.testing.assert_close(model(image)["depth"], model(image.float())["depth"])
+
+
+def test_normalisation_is_timms() -> None:
+    model = Network(tasks(), "vit_small_patch14_dinov2", size=(28, 28), width=32)
+    assert (model.mean / 255).flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert (model.std / 255).flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
+
+
+def test_fixed_size_backbone_says_so() -> None:
+    model = Network(tasks(), "vit_small_patch14_dinov2", size=(28, 56), width=32)
+    with pytest.raises(ValueError, match=r"built for \(28, 56\).*found \(56, 56\).*data.size"):
+        model(picture(1, 56, 56))
+
+
+def test_strides() -> None:
+    assert multiple_of([4, 8, 16, 32]) == 32
+    assert multiple_of([14, 14]) == 28
+    assert multiple_of([16]) == 16
+
+
+def test_unknown_backbone_names_near_ones() -> None:
+    with pytest.raises(ValueError, match="timm has no backbone 'resnet81'; near it: .*resnet"):
+        Network(tasks(), "resnet81")
+
+
+def test_odd_width() -> None:
+    with pytest.raises(ValueError, match="multiple of 16"):
+        Network(tasks(), SMALL, width=50)
+
+
+def test_pretrained_weights_from_a_local_file(tmp_path) -> None:
+    """A file in timm's own layout is loaded; a missing one is named."""
+    import timm
+
+    donor = timm.create_model("resnet18", pretrained=False)
+    torch.save(donor.state_dict(), tmp_path / "weights.pth")
+    model = Network(tasks(), "resnet18", pretrained=str(tmp_path / "weights.pth"), size=(32, 32), width=32)
+    assert torch.equal(model.backbone.net.conv1.weight, donor.conv1.weight)  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="no weights file at"):
+        Network(tasks(), "resnet18", pretrained=str(tmp_path / "none.pth"))
+
+
+def test_pretrained_weights_offline_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    def offline(*args: object, **kwargs: object) -> None:
+        if kwargs.get("pretrained"):
+            raise OSError("no route to host")
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    real = timm.create_model
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(ValueError, match=r"(?s)could not be had.*no route.*--model.pretrained FILE.*false"):
+        Network(tasks(), SMALL, pretrained=True)

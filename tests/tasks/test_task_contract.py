@@ -1,0 +1,154 @@
+"""The contract that every task keeps. A new task in TASKS is tested by adding how to make it and a target for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtl_vision.runtime.kinds import KINDS
+from mtl_vision.tasks import TASKS, Depth, Normals, Segmentation, Task
+from mtl_vision.tasks.depth import LOSSES as DEPTH_LOSSES
+from mtl_vision.tasks.normals import LOSSES as NORMALS_LOSSES
+
+NAMES = ["bed", "books", "ceiling", "chair"]
+MAKE: dict[str, Callable[[], Task]] = {
+    **{f"depth-{loss}": (lambda loss=loss: Depth(loss)) for loss in DEPTH_LOSSES},
+    **{f"normals-{loss}": (lambda loss=loss: Normals(loss)) for loss in NORMALS_LOSSES},
+    "segmentation": lambda: Segmentation(NAMES),
+    "segmentation-smoothed": lambda: Segmentation(NAMES, label_smoothing=0.1),
+    "segmentation-weighted": lambda: Segmentation(NAMES, class_weights=[1.0, 2.0, 0.5, 3.0]),
+}
+
+
+def make_target(task: Task, seed: int = 0, B: int = 2, H: int = 5, W: int = 6) -> Tensor:
+    """A random target in which every pixel is valid."""
+    g = torch.Generator().manual_seed(seed)
+    if task.name == "depth":
+        return torch.rand(B, 1, H, W, generator=g) * 8 + 0.5
+    if task.name == "normals":
+        return F.normalize(torch.randn(B, 3, H, W, generator=g), dim=1)
+    return torch.randint(0, task.channels, (B, H, W), generator=g, dtype=torch.uint8)
+
+
+def invalid(task: Task, target: Tensor, where: Tensor) -> Tensor:
+    """The target with the pixels `where` (B, H, W) invalid."""
+    if task.name == "segmentation":
+        return torch.where(where, 255, target)
+    return torch.where(where[:, None], 0, target)
+
+
+def make_raw(task: Task, seed: int = 1, B: int = 2, H: int = 5, W: int = 6) -> Tensor:
+    return torch.randn(B, task.channels, H, W, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+@pytest.fixture(params=list(MAKE))
+def task(request: pytest.FixtureRequest) -> Task:
+    return MAKE[request.param]()
+
+
+def test_every_task_is_here() -> None:
+    assert {name.split("-")[0] for name in MAKE} == set(TASKS)
+
+
+def test_loss_is_a_finite_scalar_that_trains(task: Task) -> None:
+    raw = make_raw(task)
+    loss = task.loss(task.activate(raw), make_target(task))
+    loss.backward()
+    assert loss.shape == () and loss.isfinite() and loss > 0
+    assert raw.grad is not None and raw.grad.isfinite().all() and raw.grad.abs().sum() > 0
+
+
+def test_a_step_downhill_lowers_the_loss(task: Task) -> None:
+    raw, target = make_raw(task), make_target(task)
+    loss = task.loss(task.activate(raw), target)
+    (gradient,) = torch.autograd.grad(loss, raw)
+    after = task.loss(task.activate(raw - 0.05 * gradient / gradient.norm()), target)
+    assert after < loss
+
+
+def test_no_valid_pixel_gives_a_zero_that_trains_nothing(task: Task) -> None:
+    raw, target = make_raw(task), make_target(task)
+    loss = task.loss(task.activate(raw), invalid(task, target, torch.ones(2, 5, 6, dtype=torch.bool)))
+    loss.backward()
+    assert loss == 0
+    assert raw.grad is not None and (raw.grad == 0).all()
+
+
+def test_invalid_pixels_neither_count_nor_train(task: Task) -> None:
+    raw, target = make_raw(task), make_target(task)
+    where = torch.zeros(2, 5, 6, dtype=torch.bool)
+    where[:, 1:3, 2:] = True
+    target = invalid(task, target, where)
+    loss = task.loss(task.activate(raw), target)
+    loss.backward()
+    assert raw.grad is not None and (raw.grad.movedim(1, -1)[where] == 0).all()
+    other = torch.where(where[:, None], raw + 3, raw)
+    torch.testing.assert_close(task.loss(task.activate(other), target), loss)
+
+
+@settings(deadline=None, max_examples=25)
+@given(scale=st.floats(1e-3, 1e4), seed=st.integers(0, 99), name=st.sampled_from(list(MAKE)))
+def test_extreme_outputs_stay_finite(scale: float, seed: int, name: str) -> None:
+    task = MAKE[name]()
+    raw = (make_raw(task, seed).detach() * scale).requires_grad_()
+    loss = task.loss(task.activate(raw), make_target(task, seed + 1))
+    loss.backward()
+    assert loss.isfinite()
+    assert raw.grad is not None and raw.grad.isfinite().all()
+
+
+def test_decoded_map_is_what_the_manifest_says(task: Task) -> None:
+    output = task.output()
+    decoded = task.decode(task.activate(make_raw(task))).detach().numpy()
+    tail = (3,) if output.kind == "unit_vector_map" else ()
+    assert output.name == task.name and output.kind in KINDS
+    assert decoded.shape == (2, 5, 6, *tail)
+    assert decoded.dtype == (np.uint8 if output.kind == "label_map" else np.float32)
+    if output.range:
+        assert decoded.min() >= output.range[0] - 1e-6 and decoded.max() <= output.range[1] + 1e-6
+    if output.kind == "unit_vector_map":
+        np.testing.assert_allclose(np.linalg.norm(decoded, axis=-1), 1, atol=1e-5)
+    if output.kind == "label_map":
+        assert len(output.classes) == task.channels
+
+
+def truth(task: Task, target: Tensor) -> Tensor:
+    """The prediction that is right everywhere."""
+    if task.name == "segmentation":
+        return F.one_hot(target.long(), task.channels).movedim(-1, 1).float()
+    return target
+
+
+def test_metrics_pool_pixels_over_batches(task: Task) -> None:
+    """One update with everything equals many updates with parts of different sizes."""
+    prediction, target = task.activate(make_raw(task, B=6)).detach(), make_target(task, B=6)
+    target = invalid(task, target, torch.rand(6, 5, 6, generator=torch.Generator().manual_seed(2)) < 0.4)
+    whole, parts = task.metrics(), task.metrics()
+    whole.update(prediction, target)
+    for a, b in ((0, 1), (1, 2), (2, 6)):
+        parts.update(prediction[a:b], target[a:b])
+    assert parts.compute() == pytest.approx(whole.compute())
+    assert task.main_metric[0] in whole.compute()
+
+
+def test_metrics_of_the_truth_are_perfect(task: Task) -> None:
+    target = make_target(task)
+    metric = task.metrics()
+    metric.update(truth(task, target), target)
+    perfect = {"depth.rmse": 0.0, "normals.mean": 0.0, "segmentation.miou": 100.0}
+    name = task.main_metric[0]
+    assert metric.compute()[name] == pytest.approx(perfect[name], abs=0.03)
+
+
+def test_metrics_without_a_valid_pixel_are_left_out(task: Task) -> None:
+    target = invalid(task, make_target(task), torch.ones(2, 5, 6, dtype=torch.bool))
+    metric = task.metrics()
+    metric.update(truth(task, make_target(task)), target)
+    assert metric.compute() == {}
