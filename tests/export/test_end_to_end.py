@@ -1,0 +1,214 @@
+"""The main job on the smallest data: train, export, infer, score; and what the ONNX file promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from export.__main__ import main as export_main
+from export.graph import Deployed, trace, write
+from export.manifest import make_manifest
+from export.verify import VerifyError, smooth_noise, verify
+from mtl_vision.data.folder import FolderDataset
+from mtl_vision.engine.load import load_run
+from mtl_vision.engine.run import main as train_main
+from mtl_vision.runtime.cli import main as infer_main
+from mtl_vision.runtime.contract import MANIFEST_KEY
+from mtl_vision.runtime.session import Session
+from studies.score import main as score_main
+from studies.score import score
+
+REPO = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three epochs."""
+    base = tmp_path_factory.mktemp("runs")
+    arguments = [
+        f"--data.root={rooms}", "--data.size=[48,64]", "--data.batch_size=8", "--data.workers=0", "--data.cache=null",
+        "--model.width=32", "--train.epochs=3", "--run.device=cpu", "--run.tensorboard=false", f"--run.dir={base}",
+        "--run.name=a",
+    ]  # fmt: skip
+    assert train_main(arguments) == 0
+    return base / "a"
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> Path:
+    assert export_main([str(run)]) == 0
+    return run / "model.onnx"
+
+
+def test_one_self_contained_file_that_describes_itself(run: Path, model: Path) -> None:
+    proto = onnx.load(model)
+    assert [entry.version for entry in proto.opset_import if entry.domain == ""] == [18]
+    assert not list(run.glob("*.data"))  # no external weights
+    assert str(REPO).encode() not in model.read_bytes() and b"site-packages" not in model.read_bytes()
+    says = json.loads({entry.key: entry.value for entry in proto.metadata_props}[MANIFEST_KEY])
+    assert [output["name"] for output in says["outputs"]] == ["depth", "normals", "segmentation"]
+    assert [output["kind"] for output in says["outputs"]] == ["scalar_map", "unit_vector_map", "label_map"]
+    assert says["outputs"][0]["unit"] == "m" and says["outputs"][0]["range"] == [0, 10]
+    assert len(says["outputs"][2]["classes"]) == len(says["outputs"][2]["palette"]) == 13
+    assert (says["height"], says["width"], says["stride"]) == (48, 64, 32)
+    assert says["metrics"] == json.loads((run / "metrics.json").read_text())
+    assert {"torch", "timm", "mtl_vision"} <= set(says["versions"])
+    # 640 pixels of the NYU camera are 64 here
+    assert says["intrinsics"][0] == pytest.approx(51.8858, abs=1e-3)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4])
+def test_graph_equals_torch(run: Path, model: Path, batch: int) -> None:
+    pictures = smooth_noise(batch, (48, 64), seed=batch)
+    got = Session(model, threads=1).run(pictures)
+    with torch.inference_mode():
+        depth, normals, labels = Deployed(load_run(run))(torch.from_numpy(pictures))
+    assert got["depth"].shape == (batch, 48, 64) and got["normals"].shape == (batch, 48, 64, 3)
+    assert got["segmentation"].dtype == np.uint8
+    np.testing.assert_allclose(got["depth"], depth.numpy(), atol=1e-4)
+    np.testing.assert_allclose(got["normals"], normals.numpy(), atol=1e-4)
+    assert (got["segmentation"] == labels.numpy()).mean() > 0.999
+
+
+def test_inference_scores_as_the_evaluation_did(rooms: Path, run: Path, model: Path, tmp_path: Path) -> None:
+    """The pictures have the network's size: infer.py's maps give the metrics of metrics.json to 1e-3."""
+    assert infer_main([str(model), str(rooms / "test" / "rgb"), "--out", str(tmp_path), "--raw", "--quiet"]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    raw = score(tmp_path, FolderDataset(rooms, "test"))
+    assert {key for key in metrics if not key.startswith("protocol")} == set(raw)
+    for key, value in raw.items():
+        assert value == pytest.approx(metrics[key], rel=1e-3), key
+    for path in tmp_path.glob("*.npz"):
+        path.unlink()
+    coded = score(tmp_path, FolderDataset(rooms, "test"))  # from millimetres and 8-bit colours
+    for key in ("depth.rmse", "segmentation.miou", "segmentation.pixel_accuracy"):
+        assert coded[key] == pytest.approx(metrics[key], rel=1e-3), key
+    assert coded["normals.mean"] == pytest.approx(metrics["normals.mean"], abs=0.1)
+
+
+def test_score_says_what_is_missing(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert score_main([str(tmp_path), "--root", str(rooms)]) == 1
+    assert "has no results.jsonl" in capsys.readouterr().err
+
+
+def test_dynamic_size(run: Path, tmp_path: Path) -> None:
+    assert export_main([str(run), "--dynamic-size", "--out", str(tmp_path / "any.onnx")]) == 0
+    session = Session(tmp_path / "any.onnx", threads=1)
+    module = Deployed(load_run(run))
+    for size in ((64, 64), (96, 160), (128, 64)):
+        pictures = smooth_noise(2, size)
+        got = session.run(pictures)
+        with torch.inference_mode():
+            depth, _, _ = module(torch.from_numpy(pictures))
+        np.testing.assert_allclose(got["depth"], depth.numpy(), atol=1e-4)
+    image = smooth_noise(1, (75, 201))[0]
+    assert cv2.imwrite(str(tmp_path / "wide.png"), image)
+    assert (
+        infer_main([str(tmp_path / "any.onnx"), str(tmp_path / "wide.png"), "--out", str(tmp_path / "o"), "--quiet"])
+        == 0
+    )
+    depth_file = cv2.imread(str(tmp_path / "o" / "wide.depth.png"), cv2.IMREAD_UNCHANGED)
+    assert depth_file is not None and depth_file.shape == (75, 201) and depth_file.dtype == np.uint16
+
+
+def test_logits(run: Path, model: Path, tmp_path: Path) -> None:
+    assert export_main([str(run), "--logits", "--out", str(tmp_path / "logits.onnx")]) == 0
+    shapes = {o.name: o.type.tensor_type for o in onnx.load(tmp_path / "logits.onnx").graph.output}
+    assert len(shapes["segmentation"].shape.dim) == 4 and shapes["segmentation"].shape.dim[1].dim_value == 13
+    pictures = smooth_noise(2, (48, 64))
+    ids, same = (Session(path, threads=1).run(pictures)["segmentation"] for path in (model, tmp_path / "logits.onnx"))
+    assert (ids == same).mean() > 0.999
+
+
+@pytest.mark.slow
+def test_int8(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export_main([str(run), "--int8", "--out", str(tmp_path / "m.onnx")]) == 0
+    whole, small = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
+    assert small.stat().st_size < 0.5 * whole.stat().st_size
+    assert Session(small, threads=1).manifest == Session(whole, threads=1).manifest
+    pictures = smooth_noise(2, (48, 64))
+    a, b = (Session(path, threads=1).run(pictures) for path in (whole, small))
+    assert np.abs(a["depth"] - b["depth"]).mean() < 0.2
+    assert "against the float model" in capsys.readouterr().out
+
+
+def test_a_wrong_file_is_found_out_and_kept(run: Path, tmp_path: Path) -> None:
+    """Weights changed after the export: the comparison names every output that differs and leaves the file."""
+    trained = load_run(run)
+    path = tmp_path / "m.onnx"
+    write(trace(trained, Deployed(trained)), make_manifest(trained), path)
+    with torch.no_grad():
+        trained.model.heads["depth"][-1].bias.add_(0.5)  # type: ignore[index,union-attr]
+    with pytest.raises(VerifyError, match="output 'depth' at batch 1: max_difference") as failure:
+        verify(path, Deployed(trained))
+    assert "'normals'" not in str(failure.value) and path.exists()
+
+
+def test_export_of_what_is_no_run(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export_main([str(tmp_path / "none")]) == 1
+    assert "no such folder" in capsys.readouterr().err
+    shutil.copy(run / "config.yaml", tmp_path / "config.yaml")
+    assert export_main([str(tmp_path)]) == 1
+    assert "not a finished run" in capsys.readouterr().err
+
+
+def test_export_without_the_data(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run copied to another machine exports there."""
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    text = (moved / "config.yaml").read_text()
+    root = json.loads(json.dumps(load_run(run).config.data.root))
+    (moved / "config.yaml").write_text(text.replace(root, str(tmp_path / "gone")))
+    assert export_main([str(moved)]) == 0
+    assert "not at hand" in capsys.readouterr().out
+
+
+def test_fixed_backbones_have_no_dynamic_size(run: Path) -> None:
+    trained = load_run(run)
+    trained.model.backbone.fixed_size = (56, 56)
+    with pytest.raises(ValueError, match="without --dynamic-size"):
+        trace(trained, Deployed(trained), dynamic_size=True)
+
+
+def test_the_runtime_runs_the_export_without_torch(rooms: Path, model: Path, tmp_path: Path) -> None:
+    """In a process where torch can not be imported."""
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['timm'] = None; sys.modules['albumentations'] = None\n"
+        "from mtl_vision.runtime.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = [str(model), str(rooms / "test" / "rgb"), "--out", str(tmp_path), "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=os.environ | {"PYTHONPATH": str(REPO)}, timeout=120
+    )
+    assert done.returncode == 0
+    assert len(list(tmp_path.glob("*.overview.jpg"))) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "backbone",
+    ["resnet18", "convnextv2_atto", "efficientvit_b0", "swin_tiny_patch4_window7_224", "vit_small_patch14_dinov2"],
+)
+def test_every_backbone_exports(run: Path, backbone: str, tmp_path: Path) -> None:
+    """At a size that needs padding."""
+    from mtl_vision.engine.build import make_network
+
+    trained = load_run(run)
+    config = replace(trained.config, model=replace(trained.config.model, backbone=backbone))
+    config = replace(config, data=replace(config.data, size=(50, 70)))
+    torch.manual_seed(0)
+    trained = replace(trained, config=config, model=make_network(config, trained.tasks).eval())
+    module = Deployed(trained)
+    write(trace(trained, module), make_manifest(trained), tmp_path / "m.onnx")
+    assert len(verify(tmp_path / "m.onnx", module)) == 9
