@@ -54,7 +54,7 @@ def gradnorm(setup: Setup, device: torch.device, precision: torch.dtype) -> Call
 
 
 def plain(setup: Setup, device: torch.device, precision: torch.dtype, double: bool) -> Callable[[], object]:
-    """The plain loop: sum_i L_i and one backward pass; with `double`, GradNorm as it is usually written, by autograd."""
+    """The plain loop: sum_i L_i, one backward pass; with `double`, GradNorm as it is usually written, by autograd."""
     model, tasks, batch = setup
     optimizer = make_optimizer(model, 1e-4, 0.01)
     w = torch.ones(len(tasks), device=device, requires_grad=True)

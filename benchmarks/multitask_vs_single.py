@@ -2,7 +2,7 @@
 
     python benchmarks/multitask_vs_single.py [--quick]
 
-The networks are untrained: speed does not depend on the weights. Each picture goes through once (or three times), batch 1.
+The networks are untrained: speed does not depend on the weights. A picture goes through once, or three times; batch 1.
 """
 
 from __future__ import annotations

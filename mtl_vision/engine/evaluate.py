@@ -15,21 +15,14 @@ from mtl_vision.tasks import Task
 
 
 @torch.inference_mode()
-def evaluate(
-    model: Network,
-    tasks: Mapping[str, Task],
-    loader: Loader,
-    device: torch.device,
-    precision: torch.dtype = torch.float32,
-) -> dict[str, float]:
-    """Metrics of all tasks as flat keys, at the loader's size."""
+def evaluate(model: Network, tasks: Mapping[str, Task], loader: Loader, device: torch.device) -> dict[str, float]:
+    """Metrics of all tasks as flat keys, at the loader's size; in float32, as the exported graph computes."""
     model.eval()
     metrics = {name: task.metrics().to(device) for name, task in tasks.items()}
     bar = tqdm(loader.epoch(0), total=len(loader), desc="evaluating", leave=False, disable=distributed.rank() > 0)
     for batch in bar:
         batch = batch.to(device)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            predictions = model(batch.image)
+        predictions = model(batch.image)
         for name, metric in metrics.items():
             if name in batch.targets:
                 metric.update(predictions[name], batch.targets[name])

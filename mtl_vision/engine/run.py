@@ -56,7 +56,7 @@ def run(config: Config) -> Path:
         folder, config = new_folder(config, root.name)
     torch.manual_seed(config.run.seed)
     train, test = build.open_split(config.data, root, config.data.train_split), build.eval_split(config.data, root)
-    check_targets(config, train)
+    check_data(config, train)
     tasks = build.make_tasks(config.tasks, train.classes)
     loaders = build.make_loaders(config, train, test, device)
     trainer, unused = make_trainer(config, tasks, len(loaders[0]), device)
@@ -84,7 +84,7 @@ def train_and_measure(
                 save(folder, trainer, epoch + 1)
             every = config.train.eval_every
             if every and (epoch + 1) % every == 0 and epoch + 1 < epochs:
-                metrics = evaluate(trainer.model, trainer.tasks, loaders[1], trainer.device, trainer.precision)
+                metrics = evaluate(trainer.model, trainer.tasks, loaders[1], trainer.device)
                 if tracker is not None:
                     tracker.step({"step": trainer.steps - 1, "metrics": metrics})
                     print(f"epoch {epoch + 1}: " + brief(metrics, trainer.tasks))
@@ -92,7 +92,7 @@ def train_and_measure(
         if tracker is not None:
             tracker.close()
     seconds = time.perf_counter() - start
-    metrics = evaluate(trainer.model, trainer.tasks, loaders[1], trainer.device, trainer.precision)
+    metrics = evaluate(trainer.model, trainer.tasks, loaders[1], trainer.device)
     if writes:
         finish(config, trainer, loaders[1], test, folder, metrics, seconds)
     distributed.barrier()
@@ -182,8 +182,14 @@ def resume(folder: Path, trainer: Trainer) -> int:
     return parts["epoch"]
 
 
-def check_targets(config: Config, train: FolderDataset) -> None:
-    """Every task needs its ground truth in the data."""
+def check_data(config: Config, train: FolderDataset) -> None:
+    """Every task needs its ground truth in the data, and the input size the pictures' aspect ratio."""
+    (H, W), (height, width) = config.data.size, train[0].size
+    if abs(H * width / (W * height) - 1) > 0.02:
+        raise ValueError(
+            f"data.size {H}x{W} would stretch the pictures of {height}x{width}: give it their aspect ratio, such as "
+            f"[{H}, {round(H * width / height)}]"
+        )
     for name in config.tasks.names:
         if name not in train.target_names:
             raise ValueError(

@@ -156,6 +156,7 @@ def test_two_processes_train_as_one(rooms: Path, tmp_path: Path) -> None:
         (("--tasks.names=[depth,edges]",), "edges"),
         (("--data.batch_size=100",), "do not fill one batch of 100"),
         (("--train.accumulate=3",), "no multiple of train.accumulate"),
+        (("--data.size=[48,48]",), "would stretch the pictures of 48x64: .* such as .48, 64."),
         (("--data.augment=wild",), "unknown augmentation 'wild': expected none, flip"),
         (("--data.train_split=trian",), "no pictures for split 'trian'"),
         (("--run.precision=fp8",), "run.precision is 'fp8': expected auto, fp32, bf16"),

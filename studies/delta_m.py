@@ -1,0 +1,56 @@
+"""delta_m of a multitask run against single-task runs: mean relative gain in percent, positive is better.
+
+    python studies/delta_m.py runs/MULTI runs/DEPTH runs/NORMALS runs/SEGMENTATION
+
+Two figures, named: over one metric a task (`main`), and over the nine of the literature (`nine`). Each single-task run
+gives the metrics of its own task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from mtl_vision.engine.evaluate import NINE, delta_m
+from mtl_vision.engine.folder import METRICS
+from mtl_vision.tasks import TASKS
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """A run's metrics. Raises ValueError when it has none."""
+    path = folder / METRICS
+    if not path.exists():
+        raise ValueError(f"{folder} has no {METRICS}: expected a finished run")
+    return {key: v for key, v in json.loads(path.read_text()).items() if isinstance(v, (int, float))}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print both figures; the last line is JSON."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("multi", type=Path, help="run directory of the multitask run")
+    p.add_argument("single", type=Path, nargs="+", help="run directories of the single-task runs")
+    p.add_argument("--quick", action="store_true", help="no difference here: it is quick")
+    args = p.parse_args(argv)
+    main_metrics = dict(task.main_metric for task in TASKS.values())
+    try:
+        multi = read_metrics(args.multi)
+        single = {key: value for folder in args.single for key, value in read_metrics(folder).items()}
+        missing = [key for key in {**main_metrics, **NINE} if key not in multi or key not in single]
+        if missing:
+            raise ValueError(
+                f"no figure for {', '.join(missing)}: give one single-task run a task, all on one protocol"
+            )
+    except ValueError as error:
+        print(f"delta_m.py: {error}", file=sys.stderr)
+        return 1
+    figures = {"delta_m.main": delta_m(multi, single, main_metrics), "delta_m.nine": delta_m(multi, single, NINE)}
+    print(f"delta_m over {', '.join(main_metrics)}: {figures['delta_m.main']:+.2f} %")
+    print(f"delta_m over nine metrics: {figures['delta_m.nine']:+.2f} %")
+    print(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
