@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would report on a GPU that is not there
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -47,7 +51,7 @@ def peak_memory(step: Step, device: str = "cpu") -> int:
         step()
     level = peak = 0
     assert prof.profiler is not None and prof.profiler.kineto_results is not None
-    events = [event for event in prof.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events: list[Any] = [event for event in prof.profiler.kineto_results.events() if event.name() == "[memory]"]
     for event in sorted(events, key=lambda event: event.start_ns()):
         level += event.nbytes()
         peak = max(peak, level)

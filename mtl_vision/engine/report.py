@@ -1,10 +1,13 @@
-"""The table at the end of a run, for people."""
+"""What a run says to people: before it begins, on the way, and the table at its end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from mtl_vision.config import Config
+from mtl_vision.data.folder import FolderDataset
 from mtl_vision.tasks import Task
 
 UNITS = {
@@ -19,6 +22,43 @@ UNITS = {
     "segmentation.miou": "%",
     "segmentation.pixel_accuracy": "%",
 }
+
+
+def introduction(
+    config: Config, parameters: int, train: FolderDataset, test: FolderDataset, folder: Path, done: int
+) -> str:
+    """What is about to happen. parameters: of the network. done: epochs that a resumed run has behind it."""
+    H, W = config.data.size
+    lines = [
+        f"data       {train.root}: {len(train)} to train on, {len(test)} ({test.split}) to measure",
+        f"           {train.description.source}",
+        f"network    {config.model.backbone}, {parameters / 1e6:.1f} M parameters, {H}x{W}",
+        f"tasks      {', '.join(config.tasks.names)}, balanced by {config.balancer.name}",
+        f"run        {folder}/" + (f", going on after epoch {done}" if config.run.resume else ""),
+    ]
+    return "\n".join(lines)
+
+
+def brief(metrics: Mapping[str, float], tasks: Mapping[str, Task]) -> str:
+    """The main metric of each task in a line."""
+    names = [task.main_metric[0] for task in tasks.values()]
+    return "  ".join(f"{name} {metrics[name]:.3f}" for name in names if name in metrics)
+
+
+def describe_protocol(config: Config, test: FolderDataset) -> dict[str, Any]:
+    """How the metrics were measured, as it stands beside them in metrics.json."""
+    normals = test.description.normals
+    return {
+        "protocol.split": test.split,
+        "protocol.samples": len(test),
+        "protocol.size": list(config.data.size),
+        "protocol.crop": "none",
+        "protocol.ground_truth": test.description.source,
+        "protocol.normals": "derived from depth" if normals is not None and normals.derive else "as stored",
+        "protocol.seed": config.run.seed,
+        "protocol.epochs": config.train.epochs,
+        "protocol.balancer": config.balancer.name,
+    }
 
 
 def table(metrics: Mapping[str, float], tasks: Mapping[str, Task], protocol: Mapping[str, Any]) -> str:

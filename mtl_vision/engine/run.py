@@ -21,7 +21,7 @@ from mtl_vision.engine.folder import CONFIG, METRICS, new_folder, resumed_folder
 from mtl_vision.engine.loop import Trainer, make_optimizer, make_schedule
 from mtl_vision.engine.parse import parse, write_config
 from mtl_vision.engine.plots import plot_panel, plot_weights
-from mtl_vision.engine.report import table
+from mtl_vision.engine.report import brief, describe_protocol, introduction, table
 from mtl_vision.engine.tracking import Tracker, read_history
 from mtl_vision.runtime.files import write_whole
 from mtl_vision.tasks import Task
@@ -64,7 +64,10 @@ def run(config: Config) -> Path:
     if distributed.rank() == 0:
         write_config(config, folder / CONFIG)
         write_whole(folder / FILE_NAME, train.as_trained().to_yaml().encode())
-        print(introduction(config, trainer, train, test, folder, unused, epoch))
+        parameters = sum(p.numel() for p in trainer.model.parameters())
+        print(introduction(config, parameters, train, test, folder, epoch))
+        for key in unused:
+            print(f"note       balancer.{key} is of no use to {config.balancer.name}")
     return train_and_measure(config, trainer, loaders, test, folder, epoch)
 
 
@@ -110,17 +113,7 @@ def finish(
 ) -> None:
     """Weights, metrics, pictures, the table and the next command."""
     checkpoint.save_weights(trainer.model, folder / checkpoint.WEIGHTS)
-    protocol = {
-        "protocol.split": test.split,
-        "protocol.samples": len(test),
-        "protocol.size": list(config.data.size),
-        "protocol.crop": "none",
-        "protocol.ground_truth": test.description.source,
-        "protocol.normals": "derived from depth" if derived_normals(test) else "as stored",
-        "protocol.seed": config.run.seed,
-        "protocol.epochs": config.train.epochs,
-        "protocol.balancer": config.balancer.name,
-    }
+    protocol = describe_protocol(config, test)
     write_json(folder / METRICS, metrics | protocol)
     history = [record for record in read_history(folder) if "weight" in record]
     plot_weights(history, folder / "weights.png", f"{folder.name}: {config.balancer.name}")
@@ -196,40 +189,6 @@ def check_data(config: Config, train: FolderDataset) -> None:
                 f"tasks.names has '{name}', {train.root} has {', '.join(train.target_names) or 'no targets'}: leave it "
                 "out, or describe it in dataset.yaml (normals: {derive: true} takes them from depth)"
             )
-
-
-def introduction(
-    config: Config,
-    trainer: Trainer,
-    train: FolderDataset,
-    test: FolderDataset,
-    folder: Path,
-    unused: list[str],
-    epoch: int,
-) -> str:
-    """What is about to happen."""
-    parameters = sum(p.numel() for p in trainer.model.parameters()) / 1e6
-    H, W = config.data.size
-    lines = [
-        f"data       {train.root}: {len(train)} to train on, {len(test)} ({test.split}) to measure",
-        f"           {train.description.source}",
-        f"network    {config.model.backbone}, {parameters:.1f} M parameters, {H}x{W}, on {trainer.device}",
-        f"tasks      {', '.join(trainer.tasks)}, balanced by {config.balancer.name}",
-        f"run        {folder}/" + (f", going on after epoch {epoch}" if config.run.resume else ""),
-    ]
-    lines += [f"note       balancer.{key} is of no use to {config.balancer.name}" for key in unused]
-    return "\n".join(lines)
-
-
-def brief(metrics: dict[str, float], tasks: dict[str, Task] | Any) -> str:
-    """The main metric of each task in a line."""
-    names = [task.main_metric[0] for task in tasks.values()]
-    return "  ".join(f"{name} {metrics[name]:.3f}" for name in names if name in metrics)
-
-
-def derived_normals(dataset: FolderDataset) -> bool:
-    """Whether the normals come from depth."""
-    return dataset.description.normals is not None and dataset.description.normals.derive
 
 
 def spread_batch(loader: Loader, count: int = 6) -> Any:
