@@ -20,8 +20,6 @@ from mtl_vision.runtime.kinds import Size
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer release at import
 import albumentations as A
 
-Augmentation = Callable[[Sample, int], Sample]
-
 
 class _SampleTransform(A.DualTransform):
     """A transform of the whole sample; subclasses say how in `move`."""
@@ -106,15 +104,16 @@ PRESETS: dict[str, Callable[[Size], list[A.BasicTransform | A.BaseCompose]]] = {
 }
 
 
-def make_augmentation(preset: str, size: Size) -> Augmentation:
-    """A function (sample, seed) -> sample at `size` (H, W); the same seed gives the same result in any process."""
-    if preset not in PRESETS:
-        raise ValueError(f"unknown augmentation '{preset}': expected {', '.join(PRESETS)}")
-    chain = A.Compose(PRESETS[preset](size))
+class Augmentation:
+    """A preset as a function (sample, seed) -> sample at `size` (H, W); the same seed gives the same in any process."""
 
-    def augment(sample: Sample, seed: int) -> Sample:
+    def __init__(self, preset: str, size: Size) -> None:
+        if preset not in PRESETS:
+            raise ValueError(f"unknown augmentation '{preset}': expected {', '.join(PRESETS)}")
+        self.size = size
+        self.chain = A.Compose(PRESETS[preset](size))
+
+    def __call__(self, sample: Sample, seed: int) -> Sample:
         # one stream for the whole chain: set_random_seed would give every transform the same draws
-        chain.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        return geometry.resize(chain(sample=sample)["sample"], size)
-
-    return augment
+        self.chain.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        return geometry.resize(self.chain(sample=sample)["sample"], self.size)

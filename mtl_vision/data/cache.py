@@ -23,7 +23,7 @@ from mtl_vision.data.sample import Sample
 from mtl_vision.runtime.kinds import normalise
 
 # How a target is stored: 16 bits for normals keep them to 0.002 degrees
-FORMAT = 2  # raise it when what is derived or how it is stored changes: old copies are then made anew
+FORMAT = 3  # raise it when what is derived or how it is stored changes: old copies are then made anew
 STORED: dict[str, tuple[type, tuple[int, ...]]] = {
     "depth": (np.float32, ()),
     "normals": (np.int16, (3,)),
@@ -42,6 +42,10 @@ class PackedDataset:
         self.image = np.load(self.folder / "image.npy", mmap_mode="r")
         self.arrays = {name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in source.target_names}
         self.present = np.load(self.folder / "present.npy")
+
+    def __reduce__(self) -> tuple[type, tuple[FolderDataset, Path]]:
+        # a worker that is not forked opens the files again: a mapped array would travel as a copy of all its pages
+        return type(self), (self.source, self.folder.parent)
 
     def __len__(self) -> int:
         return len(self.source)

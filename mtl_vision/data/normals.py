@@ -39,8 +39,9 @@ def normals_from_depth(
     rays = intrinsics.rays(depth.shape)
     a, b = slope_u * intrinsics.fx, slope_v * intrinsics.fy
     c = value - a * rays[..., 0] - b * rays[..., 1]
-    normals = -normalise(np.stack([a, b, c], axis=-1))
-    return np.where(valid[..., None] & (value > 0)[..., None], normals, 0).astype(np.float32)
+    known = valid & (value > 0) & np.isfinite(slope_u)
+    normals = -normalise(np.where(known[..., None], np.stack([a, b, c], axis=-1), 0))
+    return np.where(known[..., None], normals, 0).astype(np.float32)  # no negative zeros
 
 
 def _fit(
@@ -78,8 +79,7 @@ def _fit(
 def _solve(m: np.ndarray, r: np.ndarray) -> np.ndarray:
     """Cramer's rule for many symmetric 3x3 systems: m (P, 6) upper triangles, r (P, 3); returns (3, P).
 
-    A window with too few points for a plane (an isolated pixel, a line) gets slopes of 0: a surface that faces the
-    camera's axis.
+    A window with too few points for a plane (an isolated pixel, a line) gets slopes of NaN: there is no telling.
     """
     a, b, c, d, e, f = m.T
     p, q, s = r.T
@@ -90,4 +90,4 @@ def _solve(m: np.ndarray, r: np.ndarray) -> np.ndarray:
     x = (ca * p + cb * q + cc * s) * inverse
     y = (cb * p + (a * f - c * c) * q + (b * c - a * e) * s) * inverse
     z = (cc * p + (b * c - a * e) * q + (a * d - b * b) * s) * inverse
-    return np.where(flat, 0, np.stack([x, y, z]))
+    return np.where(flat, np.array([[np.nan], [np.nan], [0]]), np.stack([x, y, z]))

@@ -40,7 +40,8 @@ class NYUv2Mat:
         shapes = {key: self._dataset(key).shape for key in ("images", "depths", "labels")}
         if channels != 3 or any(shapes[key] != (N, *size) for key in ("depths", "labels")):
             raise DataError(
-                f"{path}: expected images (N, 3, W, H), depths and labels (N, W, H), as MATLAB writes them; found {shapes}"
+                f"{path}: expected images (N, 3, W, H), depths and labels (N, W, H), as MATLAB writes them; "
+                f"found {shapes}"
             )
         self.table = label_table("nyu894", classes, first=1, void=0)
         self.test = _test_indices(splits, len(self))

@@ -90,7 +90,7 @@ def _depth_figures(report: SplitReport, depths: Sequence[np.ndarray], invalid: S
     report.depth = {"p1": low, "median": middle, "p99": high, "invalid_percent": 100 * float(np.mean(invalid))}
     if not 0.3 < middle < 80:
         report.faults.append(
-            f"the median depth is {middle:.3g} m: expected metres of a room; look at depth.scale in the description "
+            f"the median depth is {middle:.4g} m: expected metres of a room; look at depth.scale in the description "
             "(0.001 for millimetres)"
         )
 

@@ -45,6 +45,8 @@ class FolderWriter:
         self._png(split, d.image, sample.name, sample.image[..., ::-1])
         for name, array in sample.targets.items():
             fmt = getattr(d, name)
+            if fmt is None:
+                raise DataError(f"{name} of sample {sample.name} are not in the description: {', '.join(d.targets())}")
             self._png(split, fmt.folder, sample.name, _ENCODERS[name](array, d))
 
     def _png(self, split: str, folder: str, stem: str, array: np.ndarray) -> None:

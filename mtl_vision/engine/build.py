@@ -10,7 +10,7 @@ import torch
 
 from mtl_vision.balancers import BALANCERS, Balancer
 from mtl_vision.config import BalancerConfig, Config, DataConfig, TasksConfig
-from mtl_vision.data.augment import make_augmentation
+from mtl_vision.data.augment import Augmentation
 from mtl_vision.data.cache import PackedDataset
 from mtl_vision.data.classes import ClassSet
 from mtl_vision.data.description import DataError, read_description
@@ -85,7 +85,7 @@ def make_loaders(
             config.tasks.names,
             data.size,
             micro,
-            augment=make_augmentation(data.augment, data.size) if training else None,
+            augment=Augmentation(data.augment, data.size) if training else None,
             train=training,
             workers=data.workers,
             seed=config.run.seed,

@@ -1,0 +1,173 @@
+"""Batches: every sample once, the same ones from the same seed, however many workers and processes there are."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from data_testing import SIZE, plane_sample, planes, unit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtl_vision.data.augment import Augmentation
+from mtl_vision.data.loader import Batch, EpochSampler, Loader, collate
+from mtl_vision.data.sample import Sample
+
+ALL = ("depth", "normals", "segmentation")
+COUNTS = st.integers(1, 60)
+BATCH = st.integers(1, 9)
+WORLD = st.integers(1, 4)
+
+
+def indices(sampler: EpochSampler, epoch: int = 0) -> list[int]:
+    sampler.epoch = epoch
+    return [index for batch in sampler for index, _ in batch]
+
+
+@settings(deadline=None)
+@given(COUNTS, BATCH, WORLD)
+def test_evaluation_sees_every_sample_once_over_all_processes(count: int, batch: int, world: int):
+    samplers = [EpochSampler(count, batch, 0, False, rank, world) for rank in range(world)]
+    assert sorted(index for sampler in samplers for index in indices(sampler)) == list(range(count))
+    assert [len(list(sampler)) for sampler in samplers] == [len(sampler) for sampler in samplers]
+
+
+@settings(deadline=None)
+@given(COUNTS, BATCH, WORLD, st.integers(0, 5))
+def test_training_gives_processes_full_batches_that_share_nothing(count: int, batch: int, world: int, epoch: int):
+    samplers = [EpochSampler(count, batch, 3, True, rank, world) for rank in range(world)]
+    seen = [index for sampler in samplers for index in indices(sampler, epoch)]
+    assert len(set(seen)) == len(seen) == count // (batch * world) * batch * world
+    for sampler in samplers:
+        assert [len(ones) for ones in sampler] == [batch] * len(sampler)
+
+
+def test_training_shuffles_anew_each_epoch_and_the_same_each_time():
+    sampler = EpochSampler(40, 4, 1, True)
+    first, second = indices(sampler, 0), indices(sampler, 1)
+    assert first != second and sorted(first) == sorted(second) == list(range(40))
+    assert indices(EpochSampler(40, 4, 1, True), 1) == second
+    assert indices(EpochSampler(40, 4, 2, True), 1) != second
+
+
+def test_a_sample_is_augmented_by_the_same_seed_on_any_process():
+    def seeds(world: int) -> dict[int, int]:
+        samplers = [EpochSampler(24, 3, 1, True, rank, world) for rank in range(world)]
+        return {index: seed for sampler in samplers for batch in sampler for index, seed in batch}
+
+    assert seeds(1) == seeds(2) == seeds(4)
+    assert len(set(seeds(1).values())) == 24
+
+
+def test_the_epoch_is_that_of_the_call():
+    loader = Loader(planes(6), ALL, SIZE, 2, train=True)
+    expected = [batch.names for batch in loader.epoch(3)]
+    early = loader.epoch(3)
+    loader.epoch(4)  # asked for before the other began
+    assert [batch.names for batch in early] == expected
+
+
+def test_shapes_dtypes_and_memory():
+    batch = collate(planes(3), ALL)
+    H, W = SIZE
+    assert batch.names == ["0000", "0001", "0002"]
+    assert batch.image.shape == (3, 3, H, W) and batch.image.dtype == torch.uint8
+    assert batch.image.is_contiguous(memory_format=torch.channels_last)
+    found = {name: (tuple(target.shape), target.dtype) for name, target in batch.targets.items()}
+    assert found == {
+        "depth": ((3, 1, H, W), torch.float32),
+        "normals": ((3, 3, H, W), torch.float32),
+        "segmentation": ((3, H, W), torch.uint8),
+    }
+    assert batch.present == {"depth", "normals", "segmentation"}
+
+
+def test_values_keep_their_place():
+    samples = planes(2)
+    batch = collate(samples, ALL)
+    assert batch.image[1, :, 7, 9].tolist() == samples[1].image[7, 9].tolist()
+    assert batch.targets["depth"][1, 0, 7, 9] == samples[1].targets["depth"][7, 9]
+    assert batch.targets["normals"][1, :, 7, 9].tolist() == samples[1].targets["normals"][7, 9].tolist()
+    assert batch.targets["segmentation"][1, 7, 9] == samples[1].targets["segmentation"][7, 9]
+
+
+def test_only_the_targets_asked_for():
+    assert list(collate(planes(2), ["depth"]).targets) == ["depth"]
+
+
+def test_a_missing_target_is_invalid_pixels():
+    samples = planes(2)
+    for name in ALL:
+        del samples[1].targets[name]
+    batch = collate(samples, ALL)
+    assert (batch.targets["depth"][1] == 0).all() and (batch.targets["depth"][0] > 0).all()
+    assert (batch.targets["normals"][1] == 0).all()
+    assert (batch.targets["segmentation"][1] == 255).all()
+    assert batch.present == set(ALL), "the other sample has them"
+
+
+def test_present_tells_of_valid_pixels_not_of_files():
+    samples = planes(2)
+    for sample in samples:
+        sample.targets["depth"][:] = 0
+        sample.targets["segmentation"][:] = 255
+        del sample.targets["normals"]
+    assert collate(samples, ALL).present == set()
+    samples[1].targets["depth"][0, 0] = 1
+    assert collate(samples, ALL).present == {"depth"}
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_same_batches_with_and_without_workers(train: bool):
+    samples = planes(7)
+
+    def batches(workers: int) -> list[Batch]:
+        augment = Augmentation("strong", SIZE) if train else None
+        loader = Loader(samples, ALL, SIZE, 2, augment=augment, train=train, workers=workers, seed=4)
+        return [batch for epoch in (0, 1) for batch in loader.epoch(epoch)]
+
+    ones, others = batches(0), batches(2)
+    assert len(ones) == len(others) == (6 if train else 8)
+    for one, other in zip(ones, others, strict=True):
+        assert one.names == other.names and one.present == other.present
+        assert torch.equal(one.image, other.image)
+        assert all(torch.equal(one.targets[name], other.targets[name]) for name in ALL)
+
+
+def test_what_is_augmented_changes_from_epoch_to_epoch():
+    loader = Loader([plane_sample(unit(0.3, 0, -1))], ALL, SIZE, 1, augment=Augmentation("strong", SIZE), train=True)
+    first, second, again = (next(iter(loader.epoch(epoch))).image for epoch in (0, 1, 0))
+    assert not torch.equal(first, second) and torch.equal(first, again)
+
+
+def test_samples_of_any_size_come_at_the_size_asked_for():
+    samples: list[Sample] = [plane_sample(unit(0, 0, -1), size=size) for size in ((48, 64), (96, 130))]
+    (batch,) = Loader(samples, ALL, (24, 32), 2).epoch(0)
+    assert batch.image.shape == (2, 3, 24, 32)
+    # the last short batch is kept in evaluation
+    assert [len(b.names) for b in Loader(samples, ALL, (24, 32), 3).epoch(0)] == [2]
+
+
+def test_moving_to_a_device_keeps_what_is_known():
+    batch = collate(planes(2), ALL)
+    moved = batch.to(torch.device("meta"))
+    assert moved.image.device.type == "meta" and all(t.device.type == "meta" for t in moved.targets.values())
+    assert moved.names == batch.names and moved.present == batch.present
+    assert moved.image.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="pinned memory needs a CUDA device")
+def test_pinned_batches():
+    (batch,) = Loader(planes(2), ALL, SIZE, 2, pin=True).epoch(0)
+    assert batch.image.is_pinned() and all(target.is_pinned() for target in batch.targets.values())
+    assert batch.image.is_contiguous(memory_format=torch.channels_last)
+    on_device = batch.to(torch.device("cuda"))
+    assert torch.equal(on_device.targets["depth"].cpu(), batch.targets["depth"])
+
+
+def test_the_order_does_not_hang_on_torchs_own_seed():
+    make = partial(Loader, planes(8), ALL, SIZE, 2, train=True, seed=1)
+    first = [batch.names for batch in make().epoch(2)]
+    torch.manual_seed(99)
+    assert [batch.names for batch in make().epoch(2)] == first

@@ -1,0 +1,340 @@
+"""data/prepare.py: make, convert and check, as a user types them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+from data_testing import FULL, cut_short, degrees, planes, unit, write_folder
+from test_data_nyuv2_mat import write_mat, write_splits
+
+from mtl_vision.data.description import (
+    DataError,
+    DepthFormat,
+    Description,
+    LabelFormat,
+    NormalsFormat,
+    read_description,
+)
+from mtl_vision.data.folder import FolderDataset
+from mtl_vision.data.synthetic import render_room
+
+SCRIPT = Path(__file__).parents[2] / "data" / "prepare.py"
+Run = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def prepare() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("prepare", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line, its paths relative to an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: prepare.main([str(argument) for argument in arguments])
+
+
+def rooms(root: Path, count: int = 4, size=(60, 80)) -> Path:
+    """Rooms in the splits train and test."""
+    samples = [render_room(seed, size) for seed in range(count)]
+    camera = samples[0].intrinsics
+    assert camera is not None
+    held = {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy, "height": size[0], "width": size[1]}
+    return write_folder(root, {"train": samples[1:], "test": samples[:1]}, replace(FULL, intrinsics=held))
+
+
+def describe(root: Path, **change: object) -> None:
+    """Another description for what lies in a folder."""
+    path = root / "dataset.yaml"
+    path.write_text(replace(read_description(path), **change).to_yaml(), encoding="utf-8")
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# synthetic
+
+
+def test_synthetic_rooms_are_a_whole_set(run: Run, tmp_path: Path):
+    assert run("synthetic", "--out", "rooms", "--count", 6, "--size", "24x32", "--workers", 2, "--seed", 1) == 0
+    assert left(tmp_path) == ["rooms"]
+    splits = {split: FolderDataset(tmp_path / "rooms", split) for split in ("train", "val", "test")}
+    assert {split: len(ones) for split, ones in splits.items()} == {"train": 4, "val": 1, "test": 1}
+    names = [name for ones in splits.values() for name in ones.stems]
+    assert sorted(names) == [f"{1_000_000 + i:07d}" for i in range(6)]
+    room, stored = render_room(1_000_000, (24, 32)), splits["train"][0]
+    np.testing.assert_array_equal(stored.image, room.image)
+    np.testing.assert_allclose(stored.targets["depth"], room.targets["depth"], atol=0.00051)
+    assert stored.intrinsics == room.intrinsics
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_fewer_rooms_than_splits(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int):
+    assert run("synthetic", "--out", "rooms", "--count", count) == 1
+    assert f"{count} rooms from seed 0: expected at least 3" in capsys.readouterr().err
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", ["synthetic", "convert"])
+def test_nothing_is_overwritten(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str):
+    root = rooms(tmp_path / "set", 2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("mine")
+    arguments = [root] if command == "convert" else ["--count", 3, "--size", "16x16"]
+    assert run(command, *arguments, "--out", "out") == 1
+    assert "out exists and is not empty: choose another --out" in capsys.readouterr().err
+    assert left(tmp_path / "out") == ["mine.txt"] and left(tmp_path) == ["out", "set"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["make"], "invalid choice: 'make'"),
+        (["synthetic"], "the following arguments are required: --out"),
+        (["synthetic", "--out", "a", "--size", "240"], "expected HEIGHTxWIDTH, such as 240x320; found 240"),
+        (["synthetic", "--out", "a", "--size", "8x320"], "expected at least 16x16; found 8x320"),
+        (["synthetic", "--out", "a", "--count", "many"], "invalid int value: 'many'"),
+        (["convert", "a", "--out", "b", "--classes", "nyu14"], "invalid choice: 'nyu14'"),
+        (["check"], "the following arguments are required: folder"),
+    ],
+)
+def test_bad_arguments_are_said(run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str):
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+# convert
+
+
+def test_a_canonical_folder_converts_to_itself(run: Run, tmp_path: Path):
+    root = rooms(tmp_path / "set")
+    assert run("convert", root, "--out", "out") == 0
+    for split in ("train", "test"):
+        before, after = FolderDataset(root, split), FolderDataset(tmp_path / "out", split)
+        assert before.stems == after.stems
+        for i in range(len(before)):
+            one, other = before[i], after[i]
+            assert one.intrinsics == other.intrinsics
+            np.testing.assert_array_equal(one.image, other.image)
+            np.testing.assert_array_equal(one.targets["depth"], other.targets["depth"])
+            np.testing.assert_array_equal(one.targets["segmentation"], other.targets["segmentation"])
+            assert degrees(one.targets["normals"], other.targets["normals"]).max() < 0.005
+    assert run("check", "out") == 0
+
+
+def test_derived_normals_are_stored_and_said_to_be_derived(run: Run, tmp_path: Path):
+    root = rooms(tmp_path / "set")
+    describe(root, normals=NormalsFormat(derive=True))
+    assert run("convert", root, "--out", "out") == 0
+    told = read_description(tmp_path / "out/dataset.yaml")
+    assert told.source == "made by hand; normals derived from depth"
+    assert told.normals == NormalsFormat()
+    one, other = FolderDataset(root, "train")[0], FolderDataset(tmp_path / "out", "train")[0]
+    assert degrees(one.targets["normals"], other.targets["normals"]).max() < 0.005
+
+
+def test_other_conventions_become_the_canonical_ones(run: Run, tmp_path: Path):
+    description = Description(
+        splits={"learn": "a", "exam": "b"},
+        image="colour",
+        depth=DepthFormat("z", 0.002, 0.5, 65535),
+        segmentation=LabelFormat("ids", 0, 255, ["cat", "dog"] * 6 + ["cow"]),
+    )
+    sample = planes(1)[0]
+    del sample.targets["normals"]
+    sample.targets["depth"][:5] = 0
+    root = write_folder(tmp_path / "set", {"learn": [sample], "exam": [sample]}, description)
+    assert left(root) == ["a", "b", "dataset.yaml"]
+    assert run("convert", root, "--out", "out", "--size", "24x32") == 0
+    told = read_description(tmp_path / "out/dataset.yaml")
+    assert told.splits == {"learn": "learn", "exam": "exam"} and told.image == "rgb" and told.depth == DepthFormat()
+    assert told.targets() == ("depth", "segmentation")
+    assert told.segmentation is not None and told.segmentation.classes == ["cat", "dog"] * 6 + ["cow"]
+    after = FolderDataset(tmp_path / "out", "exam")[0]
+    assert after.size == (24, 32) and (after.targets["depth"][:2] == 0).all()
+    assert np.median(after.targets["depth"]) == pytest.approx(np.median(sample.targets["depth"]), rel=0.02)
+    assert run("check", "out") == 0
+
+
+def test_a_folder_without_a_description_takes_one_from_elsewhere(run: Run, tmp_path: Path):
+    root = rooms(tmp_path / "set", 2)
+    (root / "dataset.yaml").rename(tmp_path / "mine.yaml")
+    assert run("convert", root, "--out", "out") == 1
+    assert run("convert", root, "--out", "out", "--description", "mine.yaml") == 0
+    assert run("check", root, "--description", "mine.yaml") == 0
+
+
+def test_the_mat_file_in_the_official_split(run: Run, tmp_path: Path):
+    write_mat(tmp_path / "nyu.mat")
+    write_splits(tmp_path / "splits.mat", [2], [1, 3])
+    assert run("convert", "nyu.mat", "--out", "out", "--splits", "splits.mat") == 0
+    train, test = FolderDataset(tmp_path / "out", "train"), FolderDataset(tmp_path / "out", "test")
+    assert train.stems == ["0001", "0003"] and test.stems == ["0002"]
+    sample = test[0]
+    assert sample.image[5, 9].tolist() == [5, 9, 1]
+    assert sample.targets["depth"][10, 3] == pytest.approx(1.1, abs=0.0006)
+    assert sample.targets["segmentation"][0, 0] == 255 and sample.targets["segmentation"][0, 31] == 0
+    assert sample.intrinsics is not None and sample.intrinsics.fx == pytest.approx(518.857901 / 20)
+    assert test.classes is not None and test.classes.name == "nyu40"
+    told = test.description.source
+    assert "nyu_depth_v2_labeled.mat" in told and "normals derived from depth" in told
+
+
+def test_the_mat_file_in_thirteen_classes_and_small(run: Run, tmp_path: Path):
+    write_mat(tmp_path / "nyu.mat")
+    write_splits(tmp_path / "splits.mat", [2], [1, 3])
+    assert (
+        run("convert", "nyu.mat", "--out", "out", "--splits", "splits.mat", "--classes", "nyu13", "--size", "16x24")
+        == 0
+    )
+    dataset = FolderDataset(tmp_path / "out", "train")
+    assert dataset.classes is not None and dataset.classes.name == "nyu13" and dataset[0].size == (16, 24)
+
+
+@pytest.mark.parametrize("source", ["nowhere", "nowhere.mat", "empty", "text.txt"])
+def test_a_source_that_is_none(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("hello")
+    assert run("convert", source, "--out", "out") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("prepare.py: ") and source in error and "expected" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_midway_leaves_nothing(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = rooms(tmp_path / "set")
+    cut_short(root / "test/depth/000000.png")
+    assert run("convert", root, "--out", "out") == 1
+    assert "depth/000000.png" in capsys.readouterr().err
+    assert left(tmp_path) == ["set"]
+
+
+def test_no_split_is_there(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = rooms(tmp_path / "set", 2)
+    describe(root, splits={"train": "training"})
+    assert run("check", root) == 1
+    assert "has none of the splits training: name them in 'splits'" in capsys.readouterr().err
+
+
+# check
+
+
+def faults(tmp_path: Path) -> list[str]:
+    reports = json.loads((tmp_path / "out/check/check.json").read_text())
+    return [fault for report in reports for fault in report["faults"]]
+
+
+def test_a_sound_set_is_told_and_drawn(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = rooms(tmp_path / "set")
+    assert run("check", root) == 0
+    told = capsys.readouterr().out
+    assert "source: made by hand" in told and "train: 3 samples, sizes 60x80 3" in told and "FAULT" not in told
+    sheet = cv2.imread(str(tmp_path / "out/check/check.png"))
+    assert sheet is not None and sheet.shape == (4 * 180, 4 * 240, 3), "four samples; picture and three targets"
+    train, test = json.loads((tmp_path / "out/check/check.json").read_text())
+    assert train["count"] == 3 and test["targets"] == {"depth": 1, "normals": 1, "segmentation": 1}
+    assert sum(train["classes"].values()) == pytest.approx(100, abs=0.01)
+    assert 0.5 < train["depth"]["p1"] < train["depth"]["median"] < train["depth"]["p99"] < 10
+
+
+@pytest.mark.parametrize(("scale", "metres"), [(1.0, "3089 m"), (1e-6, "0.003089 m")])
+def test_depth_of_another_unit(run: Run, tmp_path: Path, scale: float, metres: str):
+    root = rooms(tmp_path / "set")
+    describe(root, depth=DepthFormat(scale=scale))
+    assert run("check", root) == 2
+    assert any(
+        fault.startswith(f"the median depth is {metres}") and "depth.scale" in fault for fault in faults(tmp_path)
+    )
+
+
+WRONG = [("x", "-y", "z"), ("-x", "y", "z"), ("x", "y", "-z"), ("x", "-y", "-z"), ("-x", "-y", "-z"), ("z", "x", "y")]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_normals_of_another_frame(run: Run, tmp_path: Path, wrong: tuple[str, str, str]):
+    root = rooms(tmp_path / "set", 6)
+    describe(root, normals=NormalsFormat(axes=wrong))
+    assert run("check", root) == 2
+    assert any("do not fit the depth" in fault and "normals.axes [x, y, z]" in fault for fault in faults(tmp_path))
+
+
+def test_no_label_and_no_depth(run: Run, tmp_path: Path):
+    root = rooms(tmp_path / "set", 2)
+    for path in root.glob("*/label/*.png"):
+        cv2.imwrite(str(path), np.full((60, 80), 255, np.uint8))
+    for path in root.glob("*/depth/*.png"):
+        cv2.imwrite(str(path), np.zeros((60, 80), np.uint16))
+    assert run("check", root) == 2
+    found = " ".join(faults(tmp_path))
+    assert "no pixel has a label" in found and "no pixel has depth" in found
+
+
+def test_unreadable_files_are_named_and_the_rest_is_looked_at(run: Run, tmp_path: Path):
+    root = rooms(tmp_path / "set")
+    cut_short(root / "train/rgb/000001.png")  # the first of its split
+    (root / "train/label/000003.png").write_bytes(b"")
+    assert run("check", root) == 2
+    assert [fault.split(": ")[0].removeprefix(f"{root}/") for fault in faults(tmp_path)] == [
+        "train/rgb/000001.png",
+        "train/label/000003.png",
+    ]
+    assert (tmp_path / "out/check/check.png").is_file()
+
+
+def test_a_set_of_which_nothing_can_be_read(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = rooms(tmp_path / "set", 2)
+    for path in root.glob("*/rgb/*.png"):
+        path.write_bytes(b"")
+    assert run("check", root) == 2
+    assert len(faults(tmp_path)) == 2
+    assert "pictures: none" in capsys.readouterr().out
+
+
+def test_a_label_out_of_range_is_a_fault(run: Run, tmp_path: Path):
+    root = rooms(tmp_path / "set", 2)
+    describe(root, segmentation=LabelFormat(classes=["a", "b"]))
+    assert run("check", root) == 2
+    assert any("is not a class: expected 0..1" in fault for fault in faults(tmp_path))
+
+
+def test_only_so_many_are_looked_at(run: Run, tmp_path: Path):
+    root = rooms(tmp_path / "set", 5)
+    assert run("check", root, "--most", 2, "--out", "report") == 0
+    train = json.loads((tmp_path / "report/check.json").read_text())[0]
+    assert train["count"] == 4 and train["sizes"] == {"60x80": 2}
+
+
+def test_a_target_that_is_described_but_not_there(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    sample = planes(1)[0]
+    del sample.targets["normals"]
+    root = write_folder(tmp_path / "set", {"train": [sample]})
+    assert run("check", root) == 1
+    assert "no normals for split 'train'" in capsys.readouterr().err
+
+
+def test_frontal_walls_do_not_tell_x_from_minus_x(run: Run, tmp_path: Path):
+    """Where the pictures leave the axes open, nothing is said against them."""
+    wall = replace(planes(1)[0])
+    wall.targets["normals"][:] = unit(0, 0, -1)
+    wall.targets["depth"][:] = 2
+    assert run("check", write_folder(tmp_path / "set", {"train": [wall]})) == 0
+
+
+def test_writing_what_is_not_described_is_an_error(tmp_path: Path):
+    with pytest.raises(DataError, match="normals of sample 0000 are not in the description"):
+        write_folder(tmp_path / "set", {"train": planes(1)}, Description(depth=DepthFormat()))
