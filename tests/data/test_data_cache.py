@@ -151,7 +151,9 @@ def test_it_travels_to_a_worker_process(tmp_path: Path, root: Path):
 
 def test_a_packed_loader_travels_to_a_worker_without_its_pages(tmp_path: Path):
     """Workers that are not forked get the dataset pickled: small, and giving the same samples."""
-    root = write_folder(tmp_path / "set", {"train": planes(60)})
+    root = write_folder(
+        tmp_path / "set", {"train": [replace(s, name=f"{i}{s.name}") for i in range(12) for s in planes(5)]}
+    )
     packed = PackedDataset(FolderDataset(root, "train"), tmp_path / "cache")
     loader = Loader(packed, FULL.targets(), (24, 32), 2, augment=Augmentation("strong", (24, 32)), train=True)
     view = loader.loader.dataset
