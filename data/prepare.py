@@ -9,7 +9,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
 from mtl_vision.data.description import (
@@ -28,6 +27,8 @@ from mtl_vision.data.report import contact_sheet, report_split, to_text
 from mtl_vision.data.sample import Sample
 from mtl_vision.data.synthetic.dataset import write_rooms
 from mtl_vision.data.write import FolderWriter
+from mtl_vision.runtime.encode import png
+from mtl_vision.runtime.files import write_whole
 
 
 def size(text: str) -> tuple[int, int]:
@@ -130,7 +131,7 @@ def check(args: argparse.Namespace) -> int:
     sheet, figures = args.out / "check.png", args.out / "check.json"
     figures.write_text(json.dumps([asdict(report) for report in reports], indent=1), encoding="utf-8")
     try:
-        cv2.imwrite(str(sheet), contact_sheet(splits)[..., ::-1])
+        write_whole(sheet, png(contact_sheet(splits)))
         print(f"pictures: {sheet}  figures: {figures}")
     except DataError as error:  # none of the samples to draw can be read: the faults above name their files
         print(f"pictures: none ({error})  figures: {figures}")

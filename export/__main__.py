@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         export(args.run, args.out or args.run / "model.onnx", args.dynamic_size, args.logits, args.int8)
-    except (ValueError, OSError, ModelError, VerifyError) as error:
+    except (ValueError, OSError, DataError, ModelError, VerifyError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
     return 0
@@ -64,7 +64,8 @@ def export(folder: Path, out: Path, dynamic_size: bool = False, logits: bool = F
         small = out.with_suffix(".int8.onnx")
         quantize(out, small, pictures)
         size, speed = small.stat().st_size / 1e6, milliseconds(small)
-        print(f"\n{small}: {size:.1f} MB, {speed:.1f} ms a picture here; against the float model:")
+        print(f"\n{small}: {size:.1f} MB, {speed:.1f} ms a picture here, calibrated on {source}")
+        print("against the float model:")
         for line in differences(out, small, pictures[:8]):
             print(f"  {line}")
     print(f"\nnext: python infer.py {out} IMAGES... --out out")
@@ -74,7 +75,7 @@ def sample_pictures(run: Trained, count: int = 32) -> tuple[np.ndarray, str]:
     """Pictures (N, H, W, 3) of the training split at the run's size; smooth noise where the data are not at hand."""
     size = run.config.data.size
     try:
-        split = open_split(run.config.data, data_root(run.config.data), run.config.data.train_split)
+        split = open_split(run.config.data, data_root(run.config.data, make=False), run.config.data.train_split)
         picks = np.unique(np.linspace(0, len(split) - 1, count).round().astype(int))
         return np.stack(
             [letterbox(split[int(i)].image, size, (0, 0, 0))[0] for i in picks]

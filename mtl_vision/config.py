@@ -53,7 +53,7 @@ class DataConfig:
     train_split: str = "train"
     eval_split: str | None = None
     augment: str = "standard"
-    batch_size: int = 16
+    batch_size: int = 8
     workers: int = 1
     cache: str | None = "data/cache"
     synthetic_count: int = 1000

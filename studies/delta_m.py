@@ -12,18 +12,21 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from mtl_vision.engine.evaluate import NINE, delta_m
 from mtl_vision.engine.folder import METRICS
 from mtl_vision.tasks import TASKS
 
+PROTOCOL = ("split", "samples", "size", "crop", "ground_truth", "normals")
 
-def read_metrics(folder: Path) -> dict[str, float]:
-    """A run's metrics. Raises ValueError when it has none."""
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """A run's metrics and protocol. Raises ValueError when it has none."""
     path = folder / METRICS
     if not path.exists():
         raise ValueError(f"{folder} has no {METRICS}: expected a finished run")
-    return {key: v for key, v in json.loads(path.read_text()).items() if isinstance(v, (int, float))}
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,12 +39,17 @@ def main(argv: list[str] | None = None) -> int:
     main_metrics = dict(task.main_metric for task in TASKS.values())
     try:
         multi = read_metrics(args.multi)
-        single = {key: value for folder in args.single for key, value in read_metrics(folder).items()}
+        singles = {folder: read_metrics(folder) for folder in args.single}
+        for folder, metrics in singles.items():
+            for key in (f"protocol.{name}" for name in PROTOCOL):
+                if metrics.get(key) != multi.get(key):
+                    raise ValueError(
+                        f"{folder} has {key} {metrics.get(key)}, {args.multi} {multi.get(key)}: no comparison"
+                    )
+        single = {key: value for metrics in singles.values() for key, value in metrics.items()}
         missing = [key for key in {**main_metrics, **NINE} if key not in multi or key not in single]
         if missing:
-            raise ValueError(
-                f"no figure for {', '.join(missing)}: give one single-task run a task, all on one protocol"
-            )
+            raise ValueError(f"no figure for {', '.join(missing)}: give one single-task run a task")
     except ValueError as error:
         print(f"delta_m.py: {error}", file=sys.stderr)
         return 1

@@ -39,6 +39,7 @@ def score(out: Path, dataset: FolderDataset, most: int | None = None) -> dict[st
     for index in tqdm(picks, desc="scoring", leave=False):
         sample = dataset[index]
         maps = read_maps(out / names[sample.name])
+        check_classes(out / f"{names[sample.name]}.segmentation.png", dataset)
         for name, target in sample.targets.items():
             if name in maps:
                 prediction = KINDS[KIND_OF[name]].resize(maps[name], sample.size)
@@ -69,13 +70,26 @@ def read_maps(stem: Path) -> dict[str, np.ndarray]:
     return maps
 
 
-def read_ids(path: Path) -> np.ndarray:
-    """Class ids of a palette PNG: OpenCV gives its colours alone, so the palette is turned round."""
+def check_classes(path: Path, dataset: FolderDataset) -> None:
+    """The picture's palette must be that of the ground truth's classes."""
+    if dataset.classes is not None and path.exists():
+        truth = np.array(dataset.classes.palette)
+        found = read_palette(path)[: len(truth)]
+        if found.shape != truth.shape or (found != truth).any():
+            raise DataError(f"{path} has other classes than {dataset.root}: give the model's class set by --classes")
+
+
+def read_palette(path: Path) -> np.ndarray:
+    """Colours (256 or fewer, 3) of a palette PNG."""
     data = path.read_bytes()
     at = data.index(b"PLTE")
-    palette = np.frombuffer(data[at + 4 : at + 4 + int.from_bytes(data[at - 4 : at], "big")], np.uint8).reshape(-1, 3)
-    colours = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    assert colours is not None
+    return np.frombuffer(data[at + 4 : at + 4 + int.from_bytes(data[at - 4 : at], "big")], np.uint8).reshape(-1, 3)
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """Class ids of a palette PNG: OpenCV gives its colours alone, so the palette is turned round."""
+    palette = read_palette(path)
+    colours = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR))[..., ::-1]
     weights = np.array([65536, 256, 1])
     ids = np.zeros(2**24, np.uint8)
     for i in reversed(range(len(palette))):  # the first of two equal colours stays
@@ -90,7 +104,7 @@ def read_depth(path: Path) -> np.ndarray:
 
 def read_normals(path: Path) -> np.ndarray:
     """Unit vectors."""
-    return normalise(np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), np.float32) / np.float32(127.5) - 1)
+    return normalise(np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR), np.float32)[..., ::-1] / np.float32(127.5) - 1)
 
 
 DECODERS = {"depth": read_depth, "normals": read_normals, "segmentation": read_ids}
@@ -117,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
         description = read_description(args.description) if args.description else None
         dataset = FolderDataset(args.root, args.split, description, args.classes)
         metrics = score(args.out, dataset, 50 if args.quick else None)
-    except (DataError, OSError) as error:
+    except (DataError, ValueError, OSError) as error:
         print(f"score.py: {error}", file=sys.stderr)
         return 1
     for name, value in metrics.items():

@@ -55,8 +55,12 @@ class Balancer(nn.Module):
             (share * total).backward()
             shared.z.backward(shared.leaf.grad)
 
-    def step(self, mean: Mean = lambda tensor: tensor) -> None:
-        """Steer the weights once all gradients of a step are there. mean: over processes, where there are more."""
+    def step(self, mean: Mean = lambda tensor: tensor, shares: Mapping[str, float] | None = None) -> None:
+        """Steer the weights once all gradients of a step are there.
+
+        mean: over processes, where there are more. shares: the share of all processes' micro-batches that had a task;
+        by default, of this process' own.
+        """
 
     def report(self) -> dict[str, Tensor]:
         """What the method steers by, a (T,) tensor a name, detached and left on its device: `weight` at least."""

@@ -17,8 +17,8 @@ renormalised to sum to T, the number of tasks.
 How it is done cheaply: each head is run backward once, from w_i L_i to its own parameters and to z; grad_W of it comes
 from z's gradient through the last shared layer alone; then the trunk is run backward once, from sum_i w_i dL_i/dz.
 
-Beyond the paper: the w_i are kept at or above `floor`, so that they stay positive under Adam's step; a task that a
-batch lacks is left out of that update's means and gets no gradient.
+Beyond the paper: the w_i are kept at or above `floor` before they are renormalised, so that they stay positive under
+Adam's step; a task that a batch lacks is left out of that update's means and gets no gradient.
 """
 
 from __future__ import annotations
@@ -70,12 +70,15 @@ class GradNorm(Balancer):
                 self.seen[self.tasks.index(name)] = self.initial_steps
         self.steps = 0
         self._losses: dict[int, Tensor] = {}
+        self._shares: dict[int, float] = {}
         self._gradients: dict[int, Tensor] = {}
+        self._no_gradient: Tensor | None = None
         self._report: dict[str, Tensor] = {}
 
     def backward(self, losses: Mapping[str, Tensor], shared: Shared, share: float = 1.0) -> None:
         w = self.weight.detach()
         update = self.steps % self.interval == 0
+        self._no_gradient = torch.zeros_like(shared.W) if update else None
         total = torch.zeros_like(shared.z)
         for name, loss in losses.items():
             i = self.tasks.index(name)
@@ -85,23 +88,28 @@ class GradNorm(Balancer):
             if g is None:
                 continue  # a loss that does not depend on z
             total += g
-            self._add(self._losses, i, share * loss.detach())
+            self._losses[i] = self._losses.get(i, 0) + share * loss.detach()
+            self._shares[i] = self._shares.get(i, 0.0) + share
             if update:
                 (grad_W,) = torch.autograd.grad(shared.z, shared.W, g, retain_graph=True)
-                self._add(self._gradients, i, grad_W)
+                self._gradients[i] = self._gradients.get(i, 0) + grad_W
         shared.z.backward(total)
 
     @torch.no_grad()
-    def step(self, mean: Mean = lambda tensor: tensor) -> None:
-        here = sorted(self._losses)
+    def step(self, mean: Mean = lambda tensor: tensor, shares: Mapping[str, float] | None = None) -> None:
+        self._report = {"weight": self.weight.clone()}
+        here = self._shares if shares is None else {self.tasks.index(name): share for name, share in shares.items()}
+        here = {i: here[i] for i in sorted(here) if here[i] > 0}
         if here:
-            L = mean(torch.stack([self._losses[i].float() for i in here]))
-            self._remember_initial(here, L)
-            if self._gradients and all(self.seen[i] >= self.initial_steps for i in here):
-                G = torch.stack([mean(self._gradients[i]).norm() for i in here])
-                self._update(here, L, G)
+            none = self.weight.new_zeros(())
+            sums = mean(torch.stack([self._losses.get(i, none).to(none.dtype) for i in here]))
+            L = sums / torch.tensor(list(here.values()), dtype=none.dtype).to(none.device, non_blocking=True)
+            self._remember_initial(list(here), L)
+            if self._no_gradient is not None and all(self.seen[i] >= self.initial_steps for i in here):
+                G = torch.stack([mean(self._gradients.get(i, self._no_gradient)).norm() for i in here])
+                self._update(list(here), L, G)
         self.steps += 1
-        self._losses, self._gradients = {}, {}
+        self._losses, self._shares, self._gradients = {}, {}, {}
 
     def _remember_initial(self, here: list[int], L: Tensor) -> None:
         """L_i(0): running mean of the first `initial_steps` losses of each task."""
@@ -110,8 +118,10 @@ class GradNorm(Balancer):
                 self.initial[i] += (loss - self.initial[i]) / (self.seen[i] + 1)
                 self.seen[i] += 1
 
-    def _update(self, here: list[int], L: Tensor, G: Tensor) -> None:
-        """One step of Adam on w, from the L_i(t) and G_i of the tasks in `here`."""
+    def _update(self, tasks: list[int], L: Tensor, G: Tensor) -> None:
+        """One step of Adam on w, from the L_i(t) and G_i of these tasks."""
+        T = len(self.tasks)
+        here = slice(None) if len(tasks) == T else tasks  # a list as an index would make a GPU wait
         w = self.weight.clone()
         inverse_rate = L / self.initial[here]  # Ltilde_i
         r = inverse_rate / inverse_rate.mean()
@@ -120,18 +130,15 @@ class GradNorm(Balancer):
         self.weight.grad[here] = torch.sign(G - target) * G / w[here]
         self.adam.step()
         self.weight.clamp_(min=self.floor)
-        self.weight.mul_(len(self.tasks) / self.weight.sum())
-        self._report = {"weight": w}
+        self.weight.mul_(T / self.weight.sum())
         for name, value in (("grad_norm", G), ("target", target), ("rate", r)):
             self._report[name] = torch.full_like(w, float("nan"))
             self._report[name][here] = value
 
-    @staticmethod
-    def _add(sums: dict[int, Tensor], i: int, value: Tensor) -> None:
-        sums[i] = sums[i] + value if i in sums else value
-
     def report(self) -> dict[str, Tensor]:
-        """weight: the w_i that the step used; grad_norm: G_i; target: Gbar r_i^alpha; rate: r_i (NaN: task missing)."""
+        """weight: the w_i that the step used. Of a step that updated them also grad_norm: G_i, target: Gbar r_i^alpha,
+        rate: r_i (NaN: task missing).
+        """
         return self._report or super().report()
 
     def get_extra_state(self) -> dict[str, Any]:

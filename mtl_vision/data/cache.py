@@ -101,8 +101,8 @@ def _pack(source: FolderDataset, folder: Path, workers: int) -> None:
             ):
                 pass
         np.save(work / "present.npy", present)
-        for array in arrays.values():
-            array.flush()
+        for name in list(arrays):
+            arrays.pop(name).flush()  # and unmapped: some systems do not rename a folder with mapped files
         if not folder.exists():  # another process may have been faster
             work.rename(folder)
     finally:

@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mtl_vision.data.description import FILE_NAME, DataError, Description
 from mtl_vision.data.sample import Sample
+from mtl_vision.runtime.encode import png
 from mtl_vision.runtime.kinds import KINDS
 
 
@@ -42,7 +42,7 @@ class FolderWriter:
     def write(self, split: str, sample: Sample) -> None:
         """Write one sample: PNG for all; depth uint16, normals 16-bit RGB of (n + 1) / 2, labels as class ids."""
         d = self.description
-        self._png(split, d.image, sample.name, sample.image[..., ::-1])
+        self._png(split, d.image, sample.name, sample.image)
         for name, array in sample.targets.items():
             fmt = getattr(d, name)
             if fmt is None:
@@ -52,8 +52,7 @@ class FolderWriter:
     def _png(self, split: str, folder: str, stem: str, array: np.ndarray) -> None:
         path = self.work / self.description.splits.get(split, split) / folder / f"{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(path), np.ascontiguousarray(array), [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-            raise DataError(f"could not write {path}: is the disk full?")
+        path.write_bytes(png(array))
 
 
 def _encode_depth(depth: np.ndarray, description: Description) -> np.ndarray:
@@ -66,7 +65,7 @@ def _encode_depth(depth: np.ndarray, description: Description) -> np.ndarray:
 
 
 def _encode_normals(normals: np.ndarray, description: Description) -> np.ndarray:
-    value = np.rint((normals[..., ::-1] + 1) * 32767.5)
+    value = np.rint((normals + 1) * 32767.5)
     return np.where(KINDS["unit_vector_map"].valid(normals)[..., None], value, 0).astype(np.uint16)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mtl_vision.config import BalancerConfig, Config, DataConfig, TasksConfig
 from mtl_vision.data.augment import Augmentation
 from mtl_vision.data.cache import PackedDataset
 from mtl_vision.data.classes import ClassSet
-from mtl_vision.data.description import DataError, read_description
+from mtl_vision.data.description import FILE_NAME, Description, read_description
 from mtl_vision.data.folder import FolderDataset
 from mtl_vision.data.loader import Loader, Samples
 from mtl_vision.data.synthetic.dataset import write_rooms
@@ -24,32 +25,38 @@ from mtl_vision.tasks import TASKS, Task
 SYNTHETIC = Path("data")
 
 
-def data_root(config: DataConfig) -> Path:
-    """The data set's folder; synthetic rooms are made on first use where none is given."""
+def data_root(config: DataConfig, make: bool = True) -> Path:
+    """The data set's folder; where none is given, that of the synthetic rooms, which `make` makes on first use."""
     if config.root is not None:
         return Path(config.root)
+    if config.description is not None:
+        raise ValueError(
+            f"data.description is {config.description}, which tells of data at a place: give it by --data.root"
+        )
     H, W = config.size
     root = SYNTHETIC / f"synthetic_{config.synthetic_count}_{H}x{W}"
-    if distributed.rank() == 0 and not root.exists():
-        write_rooms(root, config.synthetic_count, (H, W), workers=torch.get_num_threads())
+    if make and distributed.rank() == 0 and not root.exists():
+        write_rooms(root, config.synthetic_count, (H, W), workers=os.cpu_count() or 1)
     distributed.barrier()
     return root
 
 
 def open_split(config: DataConfig, root: Path, split: str) -> FolderDataset:
     """One split as it lies on disk."""
-    description = read_description(Path(config.description)) if config.description else None
-    return FolderDataset(root, split, description, config.classes)
+    return FolderDataset(root, split, describe(config, root), config.classes)
+
+
+def describe(config: DataConfig, root: Path) -> Description:
+    """The description that the config names, else the one beside the data."""
+    return read_description(Path(config.description) if config.description else root / FILE_NAME)
 
 
 def eval_split(config: DataConfig, root: Path) -> FolderDataset:
     """The split that is measured: the one that the config names, else test, else val."""
     if config.eval_split:
         return open_split(config, root, config.eval_split)
-    try:
-        return open_split(config, root, "test")
-    except DataError:
-        return open_split(config, root, "val")
+    has_test = (root / describe(config, root).splits.get("test", "test")).exists()
+    return open_split(config, root, "test" if has_test else "val")
 
 
 def packed(config: DataConfig, source: FolderDataset) -> Samples:
@@ -57,7 +64,7 @@ def packed(config: DataConfig, source: FolderDataset) -> Samples:
     if config.cache is None:
         return source
     if distributed.rank() == 0:
-        PackedDataset(source, Path(config.cache), torch.get_num_threads())
+        PackedDataset(source, Path(config.cache), os.cpu_count() or 1)
     distributed.barrier()
     return PackedDataset(source, Path(config.cache))
 

@@ -30,7 +30,7 @@ def load(path: Path) -> dict[str, Any]:
     torch.set_rng_state(parts.pop("rng"))
     cuda_rng = parts.pop("cuda_rng")
     if cuda_rng and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(cuda_rng)
+        torch.cuda.set_rng_state(cuda_rng[0])
     return parts
 
 
@@ -49,4 +49,5 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def _cuda_rng() -> list[torch.Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    """Of this process' own GPU: another machine may have another number of them."""
+    return [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []

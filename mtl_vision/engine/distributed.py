@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 def start(device: torch.device) -> None:
     """Join the group that torchrun describes in the environment, if it does."""
     if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # one process packs the data while the others wait: that may take longer than the default of ten minutes
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=3))
 
 
 def stop() -> None:
@@ -70,13 +72,14 @@ def average_buffers(model: nn.Module) -> None:
             buffer.copy_(mean(buffer.clone()))
 
 
-def union(names: frozenset[str]) -> frozenset[str]:
-    """The names that any process has: every process must balance the same tasks."""
+def mean_values(values: dict[str, float]) -> dict[str, float]:
+    """Mean over processes of named numbers; a name that a process lacks counts as 0 there."""
     if world() == 1:
-        return names
-    gathered: list[frozenset[str] | None] = [None] * world()
-    dist.all_gather_object(gathered, names)
-    return frozenset().union(*(found for found in gathered if found))
+        return values
+    gathered: list[dict[str, float]] = [{} for _ in range(world())]
+    dist.all_gather_object(gathered, values)
+    names = dict.fromkeys(name for found in gathered for name in found)
+    return {name: sum(found.get(name, 0.0) for found in gathered) / world() for name in names}
 
 
 def barrier() -> None:

@@ -17,30 +17,27 @@ METRICS = "metrics.json"
 
 
 def new_folder(config: Config, data_name: str) -> tuple[Path, Config]:
-    """The directory of a new run, and the config with its name; one without a name is called after data and method."""
+    """The directory that a new run will have, and the config with its name, by default after data and method."""
     base = Path(config.run.dir)
     name = config.run.name
-    if name is None and distributed.rank() == 0:
-        stem = (
-            f"{data_name}-{config.balancer.name}"
-            if len(config.tasks.names) > 1
-            else f"{data_name}-{config.tasks.names[0]}"
-        )
-        numbers = (f"{stem}-{k}" for k in range(1, 10_000))
+    if name is None:
+        what = config.balancer.name if len(config.tasks.names) > 1 else config.tasks.names[0]
+        numbers = (f"{data_name}-{what}-{k}" for k in range(1, 10_000))
         name = next(n for n in numbers if not (base / n).exists())
-    name = distributed.same(name)
+    name = distributed.same(name)  # the first process' choice
     folder = base / name
     if (folder / CONFIG).exists():
         raise ValueError(
-            f"{folder} holds a run already: choose another --run.name, go on with --run.resume true, or remove it"
+            f"{folder} holds a run already: choose another --run.name, go on with --run.resume, or remove it"
         )
-    distributed.barrier()
-    folder.mkdir(parents=True, exist_ok=True)
     return folder, replace(config, run=replace(config.run, name=name))
 
 
 def resumed_folder(config: Config) -> tuple[Path, Config]:
-    """An interrupted run's folder. Its config stands: a command line that asks for another one is an error."""
+    """An interrupted run's folder, and its config, which stands: a command line that asks for another is an error.
+
+    Only where the run is (dir, name) and the device may be new.
+    """
     base = Path(config.run.dir)
     if config.run.name is None:
         runs = [p.parent for p in base.glob(f"*/{CONFIG}") if not (p.parent / METRICS).exists()]
@@ -50,18 +47,20 @@ def resumed_folder(config: Config) -> tuple[Path, Config]:
     else:
         folder = base / config.run.name
     if not (folder / CONFIG).exists():
-        raise ValueError(
-            f"no run at {folder} to go on with: found {sorted(p.name for p in base.glob('*')) or 'nothing'}"
-        )
+        found = sorted(path.name for path in base.glob("*")) or "nothing"
+        raise ValueError(f"no run at {folder} to go on with: found {found}")
     old = read_config(folder / CONFIG)
     defaults, asked = flat(Config()), flat(config)
+    free = ("run.name", "run.dir", "run.resume", "run.device")
     for key, value in flat(old).items():
-        if not key.startswith("run.") and asked[key] not in (value, defaults[key]):
+        if key not in free and asked[key] not in (value, defaults[key]):
             raise ValueError(
                 f"{folder} was begun with {key} = {value}, now {asked[key]} is asked for: a resumed run keeps its "
                 "configuration; leave the option out, or begin a new run"
             )
-    return folder, replace(old, run=replace(old.run, resume=True, dir=config.run.dir))
+    device = old.run.device if config.run.device == "auto" else config.run.device
+    run = replace(old.run, resume=True, dir=config.run.dir, name=folder.name, device=device)
+    return folder, replace(old, run=run)
 
 
 def flat(config: Config) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def load_run(folder: Path) -> Trained:
             found = sorted(path.name for path in folder.glob("*")) if folder.is_dir() else "no such folder"
             raise ValueError(
                 f"{folder} is not {what}: expected {name} in it, found {found}; train with `python train.py`, or go "
-                "on with an interrupted run by --run.resume true"
+                "on with an interrupted run by --run.resume"
             )
     config = read_config(folder / CONFIG)
     description = read_description(folder / FILE_NAME)

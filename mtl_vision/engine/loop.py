@@ -66,22 +66,24 @@ class Trainer:
         """One optimiser step over micro-batches. Returns the losses, by task, left on the device."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
+        share = 1 / len(batches)
         sums: dict[str, Tensor] = {}
+        shares: dict[str, float] = {}
         for batch in batches:
-            losses = self._backward(batch.to(self.device), 1 / len(batches))
-            for name, loss in losses.items():
-                sums[name] = sums.get(name, loss.new_zeros(())) + loss.detach() / len(batches)
+            for name, loss in self._backward(batch.to(self.device), share).items():
+                sums[name] = sums.get(name, 0) + share * loss.detach()
+                shares[name] = shares.get(name, 0.0) + share
         distributed.average_gradients(self.model.parameters())
-        self.balancer.step(distributed.mean)
+        self.balancer.step(distributed.mean, distributed.mean_values(shares))
         if self.clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
         self.schedule.step()
         self.steps += 1
-        return sums
+        return {name: total / shares[name] for name, total in sums.items()}
 
     def _backward(self, batch: Batch, share: float) -> dict[str, Tensor]:
-        names = [name for name in self.tasks if name in distributed.union(batch.present)]
+        names = [name for name in self.tasks if name in batch.present]
         size = (batch.image.shape[-2], batch.image.shape[-1])
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             shared = Shared.cut(self.model.encode(batch.image), self.model.last_shared.weight)
@@ -94,15 +96,16 @@ class Trainer:
         """All steps of an epoch, with a progress bar. Raises FloatingPointError, with task and step, for a bad loss."""
         total = len(loader) // self.accumulate
         bar = tqdm(total=total, desc=f"epoch {epoch + 1}/{epochs}", leave=False, disable=tracker is None)
-        pending: dict[str, Any] | None = None
+        pending: _Record | None = None
         start = time.perf_counter()
         for group in _groups(loader.epoch(epoch), self.accumulate, total):
             lr = self.schedule.get_last_lr()[0]
             losses = self.step(group)
-            record = {"step": self.steps - 1, "epoch": epoch, "lr": lr, "loss": losses, **self.balancer.report()}
-            record["seconds"] = time.perf_counter() - start
-            start = time.perf_counter()
-            # One step late: by now the device is done with it, so that reading it stops nothing
+            now = time.perf_counter()
+            plain = {"step": self.steps - 1, "epoch": epoch, "lr": lr, "seconds": now - start}
+            start = now
+            record = _Record(plain, losses, self.balancer.report())
+            # a step late: while it is read, the device has the next step to do
             self._write(pending, tracker, bar)
             pending = record
         self._write(pending, tracker, bar)
@@ -110,27 +113,42 @@ class Trainer:
         if tracker is not None:
             tracker.flush()
 
-    def _write(self, record: dict[str, Any] | None, tracker: Tracker | None, bar: tqdm) -> None:
+    def _write(self, record: _Record | None, tracker: Tracker | None, bar: tqdm) -> None:
         if record is None:
             return
-        losses = {name: float(loss) for name, loss in record["loss"].items()}
+        losses, steered = record.read()
         for name, loss in losses.items():
             if not math.isfinite(loss):
                 raise FloatingPointError(
-                    f"the loss of task '{name}' is {loss} at step {record['step']}: lower train.lr, or set train.clip, "
-                    "and look at that task's data; the last checkpoint is from before"
+                    f"the loss of task '{name}' is {loss} at step {record.plain['step']}: lower train.lr, or set "
+                    "train.clip, and look at that task's data"
                 )
         if tracker is None:
             return
-        steered = {
-            key: dict(zip(self.balancer.tasks, value.tolist(), strict=True))
-            for key, value in record.items()
-            if isinstance(value, Tensor)
-        }
-        tracker.step({**record, "loss": losses, **steered})
-        weight = steered["weight"]
+        by_task = {key: dict(zip(self.balancer.tasks, values, strict=True)) for key, values in steered.items()}
+        tracker.step({**record.plain, "loss": losses, **by_task})
+        weight = by_task["weight"]
         bar.set_postfix_str("  ".join(f"{name} {losses[name]:.3f} (w {weight[name]:.2f})" for name in losses))
         bar.update()
+
+
+class _Record:
+    """A step's figures on their way from the device: copied without waiting, read when they have arrived."""
+
+    def __init__(self, plain: dict[str, Any], losses: dict[str, Tensor], steered: dict[str, Tensor]) -> None:
+        self.plain = plain
+        self.losses = {name: loss.to("cpu", non_blocking=True) for name, loss in losses.items()}
+        self.steered = {name: values.to("cpu", non_blocking=True) for name, values in steered.items()}
+        self.arrived = torch.cuda.Event() if any(v.is_cuda for v in steered.values()) else None
+        if self.arrived is not None:
+            self.arrived.record()
+
+    def read(self) -> tuple[dict[str, float], dict[str, list[float]]]:
+        """Losses by task; what the balancer reports, a list over tasks each."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        losses = {name: float(loss) for name, loss in self.losses.items()}
+        return losses, {name: values.tolist() for name, values in self.steered.items()}
 
 
 def _groups(batches: Iterator[Batch], size: int, count: int) -> Iterator[list[Batch]]:

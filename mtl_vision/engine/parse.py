@@ -55,7 +55,14 @@ def make_parser() -> ArgumentParser:
 def parse(arguments: Sequence[str] | None = None) -> Config:
     """The configuration that a command line gives; None: this process' own. Exits with a message on a wrong one."""
     parser = make_parser()
-    return to_config(parser, parser.parse_args(arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = [_whole_flag(word, following) for word, following in zip(given, [*given[1:], ""], strict=True)]
+    return to_config(parser, parser.parse_args(given))
+
+
+def _whole_flag(word: str, following: str) -> str:
+    """`--run.resume` alone means true."""
+    return "--run.resume=true" if word == "--run.resume" and following.lower() not in ("true", "false") else word
 
 
 def read_config(path: Path) -> Config:

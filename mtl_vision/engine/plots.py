@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mtl_vision.data.loader import Batch
 from mtl_vision.models import Network
-from mtl_vision.runtime.files import whole
+from mtl_vision.runtime.encode import png
+from mtl_vision.runtime.files import whole, write_whole
 from mtl_vision.runtime.kinds import KINDS
 from mtl_vision.tasks import Task
 
@@ -97,9 +98,7 @@ def plot_panel(model: Network, tasks: Mapping[str, Task], batch: Batch, device: 
     strips = [
         np.vstack([np.pad(c, ((0, gap), (0, gap), (0, 0)), constant_values=255) for c in column]) for column in cells
     ]
-    with whole(path) as work:
-        if not cv2.imwrite(str(work), np.hstack(strips)[..., ::-1]):
-            raise OSError(f"could not write {path}")
+    write_whole(path, png(np.hstack(strips)))
 
 
 def _map(target: Tensor) -> np.ndarray:

@@ -71,7 +71,7 @@ def table(metrics: Mapping[str, float], tasks: Mapping[str, Task], protocol: Map
             for key, value in rows
             if not key.endswith("classes_counted")
         ]
-        columns.append(cells or [name, "", "no valid pixel"])
+        columns.append(cells if rows else [name, "", "no valid pixel"])
     height = max(len(cells) for cells in columns)
     width = 29
     lines = [

@@ -17,7 +17,7 @@ from mtl_vision.data.loader import Loader
 from mtl_vision.engine import build, checkpoint, distributed
 from mtl_vision.engine.device import pick_device, pick_precision
 from mtl_vision.engine.evaluate import evaluate
-from mtl_vision.engine.folder import CONFIG, METRICS, new_folder, resumed_folder, write_json
+from mtl_vision.engine.folder import CONFIG, METRICS, flat, new_folder, resumed_folder, write_json
 from mtl_vision.engine.loop import Trainer, make_optimizer, make_schedule
 from mtl_vision.engine.parse import parse, write_config
 from mtl_vision.engine.plots import plot_panel, plot_weights
@@ -31,13 +31,18 @@ def main(arguments: list[str] | None = None) -> int:
     """train.py. Returns the exit code: 0 done, 1 with a message where something is wrong, 130 when interrupted."""
     try:
         run(parse(arguments))
+    except torch.OutOfMemoryError as error:
+        print(f"\ntrain.py: {error}\nlower data.batch_size, or raise train.accumulate", file=sys.stderr)
+        return 1
     except (ValueError, DataError, FloatingPointError, OSError) as error:
         if os.environ.get("MTL_DEBUG"):
             raise
-        print(f"\ntrain.py: {error}", file=sys.stderr)
+        # a loading process wraps its error in a traceback: what it says stands in the last line
+        said = str(error).strip().splitlines()[-1] if "Original Traceback" in str(error) else str(error)
+        print(f"\ntrain.py: {said.removeprefix('mtl_vision.data.description.DataError: ')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; go on with the same command and --run.resume true", file=sys.stderr)
+        print("\ninterrupted; go on with: python train.py --run.resume", file=sys.stderr)
         return 130
     finally:
         distributed.stop()
@@ -46,22 +51,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(config: Config) -> Path:
     """Train, measure, write. Returns the run directory."""
-    device = pick_device(config.run.device)
-    distributed.start(device)
+    folder = None
     if config.run.resume:
         folder, config = resumed_folder(config)
-        root = build.data_root(config.data)
-    else:
-        root = build.data_root(config.data)
+    check_ranges(config)
+    device = pick_device(config.run.device)
+    distributed.start(device)
+    root = build.data_root(config.data)
+    if folder is None:
         folder, config = new_folder(config, root.name)
     torch.manual_seed(config.run.seed)
     train, test = build.open_split(config.data, root, config.data.train_split), build.eval_split(config.data, root)
-    check_data(config, train)
     tasks = build.make_tasks(config.tasks, train.classes)
+    check_data(config, train)
     loaders = build.make_loaders(config, train, test, device)
-    trainer, unused = make_trainer(config, tasks, len(loaders[0]), device)
-    epoch = resume(folder, trainer) if config.run.resume else 0
+    begun = (folder / checkpoint.CHECKPOINT).exists()
+    trainer, unused = make_trainer(config, tasks, len(loaders[0]), device, pretrained=not begun)
+    epoch = resume(folder, trainer) if begun else 0
     if distributed.rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
         write_config(config, folder / CONFIG)
         write_whole(folder / FILE_NAME, train.as_trained().to_yaml().encode())
         parameters = sum(p.numel() for p in trainer.model.parameters())
@@ -125,12 +133,12 @@ def finish(
 
 
 def make_trainer(
-    config: Config, tasks: dict[str, Task], batches: int, device: torch.device
+    config: Config, tasks: dict[str, Task], batches: int, device: torch.device, pretrained: bool
 ) -> tuple[Trainer, list[str]]:
     """Network, balancer, optimiser and schedule on the device."""
     balancer, unused = build.make_balancer(config.balancer, tasks)
     layout = torch.channels_last
-    model = build.make_network(config, tasks, pretrained=not config.run.resume).to(device, memory_format=layout)  # type: ignore[call-overload]
+    model = build.make_network(config, tasks, pretrained).to(device, memory_format=layout)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, config.train.lr, config.train.weight_decay)
     steps = batches // config.train.accumulate * config.train.epochs
     schedule = make_schedule(optimizer, steps, config.train.warmup)
@@ -162,17 +170,35 @@ def save(folder: Path, trainer: Trainer, epoch: int) -> None:
 
 
 def resume(folder: Path, trainer: Trainer) -> int:
-    """Put the trainer where the run's checkpoint was; returns the epochs done (0 where there is none yet)."""
-    path = folder / checkpoint.CHECKPOINT
-    if not path.exists():
-        return 0
-    parts = checkpoint.load(path)
+    """Put the trainer where the run's checkpoint was; returns the epochs done."""
+    parts = checkpoint.load(folder / checkpoint.CHECKPOINT)
     trainer.model.load_state_dict(parts["model"])
     trainer.balancer.load_state_dict(parts["balancer"])
     trainer.optimizer.load_state_dict(parts["optimizer"])
     trainer.schedule.load_state_dict(parts["schedule"])
     trainer.steps = parts["steps"]
     return parts["epoch"]
+
+
+def check_ranges(config: Config) -> None:
+    """Numbers that would fail later, and less clearly."""
+    least = {
+        "data.batch_size": 1,
+        "data.workers": 0,
+        "data.synthetic_count": 10,
+        "train.epochs": 1,
+        "train.accumulate": 1,
+        "train.lr": 0,
+        "train.clip": 0,
+        "model.width": 16,
+        "tasks.depth.max_depth": 0.1,
+    }
+    values = flat(config)
+    for key, low in least.items():
+        if values[key] < low:
+            raise ValueError(f"{key} is {values[key]}: expected at least {low}")
+    if min(config.data.size) < 32:
+        raise ValueError(f"data.size is {list(config.data.size)}: expected at least 32 a side (height, width)")
 
 
 def check_data(config: Config, train: FolderDataset) -> None:

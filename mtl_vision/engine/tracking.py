@@ -18,14 +18,15 @@ class Tracker:
     def __init__(self, folder: Path, tasks: tuple[str, ...], tensorboard: bool, from_step: int = 0) -> None:
         self.tasks = tasks
         path = folder / HISTORY
-        if path.exists():
+        again = path.exists()
+        if again:
             _cut(path, from_step)
         self.file = path.open("a", encoding="utf-8")
         self.board = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # slow to import: only where it is used
 
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=from_step or None)
+            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=from_step if again else None)
 
     def step(self, record: dict[str, Any]) -> None:
         """record: `step` and scalars, or {task: value} mappings."""

@@ -11,7 +11,6 @@ import timm
 import torch
 from torch import Tensor, nn
 
-MAX_STRIDE = 32
 MIN_STRIDE = 4
 
 
@@ -39,6 +38,26 @@ class Backbone(nn.Module):
         self.multiple = multiple_of(self.strides)
         self.mean = tuple(config.mean) if config is not None else (0.485, 0.456, 0.406)
         self.std = tuple(config.std) if config is not None else (0.229, 0.224, 0.225)
+        # some transformers give (B, h, w, C)
+        self.channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
+        self._try_out(name, size or (self.multiple, self.multiple))
+
+    @torch.no_grad()
+    def _try_out(self, name: str, size: tuple[int, int]) -> None:
+        """One black picture: a backbone whose features are not what timm says of them fails here, by name."""
+        training = self.training
+        expected = [
+            (C, size[0] // stride, size[1] // stride) for C, stride in zip(self.channels, self.strides, strict=True)
+        ]
+        try:
+            found = [tuple(level.shape[1:]) for level in self.eval()(torch.zeros(1, 3, *size))]
+        except Exception as error:
+            raise ValueError(
+                f"backbone '{name}' does not take {size} (H, W) ({error}); choose another backbone"
+            ) from error
+        if found != expected:
+            raise ValueError(f"backbone '{name}' gives features {found}, expected {expected}; choose another backbone")
+        self.train(training)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """image: normalised (B, 3, H, W). Returns the levels (B, C, h, w), finest first."""
@@ -49,11 +68,7 @@ class Backbone(nn.Module):
             )
         levels = self.net(image)
         levels = [levels[i] for i in self.kept]
-        # some transformers give (B, h, w, C)
-        return [
-            level if level.shape[1] == C else level.permute(0, 3, 1, 2)
-            for level, C in zip(levels, self.channels, strict=True)
-        ]
+        return [level.permute(0, 3, 1, 2) for level in levels] if self.channels_last else levels
 
 
 def multiple_of(strides: list[int]) -> int:

@@ -82,6 +82,10 @@ class SegmentationMetrics(Metric):
         C = len(self.classes)
         ids = prediction.argmax(dim=1) if prediction.ndim == 4 else prediction.long()
         valid = target != IGNORE
+        if ids.numel() and int(ids.max()) >= C:
+            raise ValueError(
+                f"class id {int(ids.max())} predicted, there are {C} classes: another class set than the truth's"
+            )
         pairs = target[valid].long() * C + ids[valid]
         self.confusion += torch.bincount(pairs, minlength=C * C).reshape(C, C)
 

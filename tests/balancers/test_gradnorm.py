@@ -191,3 +191,25 @@ def test_interval_leaves_weights_between_updates() -> None:
         history.append(balancer.weight.tolist())
     assert history[0] == history[1] == history[2] != history[3]
     assert history[3] == history[4] == history[5] != history[6]
+
+
+def test_report_is_of_the_step_between_updates_too() -> None:
+    torch.manual_seed(3)
+    net, balancer = Net(2), GradNorm(["0", "1"], interval=3).double()
+    ours(net, balancer, 0)
+    moved = balancer.weight.tolist()
+    assert balancer.report()["weight"].tolist() == [1, 1] and "grad_norm" in balancer.report()
+    ours(net, balancer, 1)
+    assert balancer.report()["weight"].tolist() == moved and "grad_norm" not in balancer.report()
+
+
+def test_a_task_in_some_micro_batches_counts_by_those() -> None:
+    """Losses 2 and 4 of a in two micro-batches, 6 of b in the second alone: L(0) is 3 and 6."""
+    W = nn.Parameter(torch.tensor([[1.0]]))
+    balancer = GradNorm(["a", "b"])
+    for losses in ({"a": 2.0}, {"a": 4.0, "b": 6.0}):
+        shared = Shared.cut(torch.tensor([[1.0]]) @ W, W)
+        zero = shared.leaf.sum() - shared.leaf.detach().sum()
+        balancer.backward({name: value + zero for name, value in losses.items()}, shared, share=0.5)
+    balancer.step()
+    assert balancer.initial.tolist() == [3, 6]

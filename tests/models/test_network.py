@@ -98,6 +98,19 @@ def test_fixed_size_backbone_says_so() -> None:
         model(picture(1, 56, 56))
 
 
+def test_channels_last_features_as_high_as_they_are_deep() -> None:
+    """Swin gives (B, h, w, C); at 384 rows its first level has h = C = 96, which no shape can tell apart."""
+    model = Network(tasks(), "swin_tiny_patch4_window7_224", size=(384, 64), width=32)
+    with torch.inference_mode():
+        levels = model.backbone(torch.zeros(1, 3, 384, 64))
+    assert [tuple(level.shape[1:]) for level in levels] == [(96, 96, 16), (192, 48, 8), (384, 24, 4), (768, 12, 2)]
+
+
+def test_a_backbone_that_does_not_work_is_named() -> None:
+    with pytest.raises(ValueError, match="crossvit_9_240.*choose another backbone"):
+        Network(tasks(), "crossvit_9_240", size=(64, 64), width=32)
+
+
 def test_strides() -> None:
     assert multiple_of([4, 8, 16, 32]) == 32
     assert multiple_of([14, 14]) == 28
