@@ -282,3 +282,9 @@ def test_every_recipe_is_valid_and_says_what_it_costs(recipe: Path) -> None:
     assert recipe.read_text().startswith("# ")
     if config.data.description:
         assert (REPO / config.data.description).exists()
+
+
+def test_the_synthetic_recipe_is_the_default() -> None:
+    from mtl_vision.engine.parse import parse
+
+    assert parse([f"--config={REPO / 'configs' / 'synthetic.yaml'}"]) == parse([])
