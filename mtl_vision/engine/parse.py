@@ -6,6 +6,7 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,7 +57,7 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
     """The configuration that a command line gives; None: this process' own. Exits with a message on a wrong one."""
     parser = make_parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    given = [_whole_flag(word, following) for word, following in zip(given, [*given[1:], ""], strict=True)]
+    given = [_whole_flag(word, following) for word, following in pairwise([*given, ""])]
     return to_config(parser, parser.parse_args(given))
 
 
