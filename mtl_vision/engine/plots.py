@@ -51,8 +51,8 @@ def plot_weights(history: Sequence[Mapping[str, Any]], path: Path, title: str = 
             axis.set_yscale("log")
         axis.set_ylabel(label)
         axis.grid(alpha=0.25)
-    axes[0].legend(loc="upper right", ncols=len(tasks), frameon=False)
-    axes[0].set_title(title)
+    axes[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(tasks), frameon=False, borderaxespad=0.2)
+    axes[0].set_title(title, loc="left")
     axes[-1].set_xlabel("step")
     _save_figure(figure, path)
 
