@@ -123,7 +123,7 @@ class GradNorm(Balancer):
         T = len(self.tasks)
         here = slice(None) if len(tasks) == T else tasks  # a list as an index would make a GPU wait
         w = self.weight.clone()
-        inverse_rate = L / self.initial[here]  # Ltilde_i
+        inverse_rate = L / self.initial[here].clamp(min=1e-12)  # Ltilde_i
         r = inverse_rate / inverse_rate.mean()
         target = G.mean() * r**self.alpha
         self.weight.grad = torch.zeros_like(w)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -130,12 +131,13 @@ class Loader:
         world: int = 1,
         pin: bool = False,
     ) -> None:
+        self.samples, self.targets, self.size = samples, tuple(targets), size
         self.sampler = EpochSampler(len(samples), batch_size, seed, train, rank, world)
         self.loader = DataLoader(
             _View(samples, size, augment),
             batch_sampler=self.sampler,
             num_workers=workers,
-            collate_fn=_Collate(tuple(targets)),
+            collate_fn=partial(collate, targets=self.targets),
             persistent_workers=workers > 0,
             pin_memory=pin,
             worker_init_fn=_one_thread,
@@ -150,13 +152,10 @@ class Loader:
         self.sampler.epoch = epoch
         return iter(self.loader)
 
-
-@dataclass
-class _Collate:
-    targets: tuple[str, ...]
-
-    def __call__(self, samples: Sequence[Sample]) -> Batch:
-        return collate(samples, self.targets)
+    def spread(self, count: int = 6) -> Batch:
+        """A batch of `count` samples from all over the set, always the same ones; meant for an evaluation loader."""
+        picks = np.unique(np.linspace(0, len(self.samples) - 1, count).round().astype(int))
+        return collate([geometry.resize(self.samples[int(index)], self.size) for index in picks], self.targets)
 
 
 def _one_thread(_: int) -> None:

@@ -24,13 +24,12 @@ def new_folder(config: Config, data_name: str) -> tuple[Path, Config]:
         what = config.balancer.name if len(config.tasks.names) > 1 else config.tasks.names[0]
         numbers = (f"{data_name}-{what}-{k}" for k in range(1, 10_000))
         name = next(n for n in numbers if not (base / n).exists())
-    name = distributed.same(name)  # the first process' choice
-    folder = base / name
-    if (folder / CONFIG).exists():
+    if distributed.rank() == 0 and (base / name / CONFIG).exists():
         raise ValueError(
-            f"{folder} holds a run already: choose another --run.name, go on with --run.resume, or remove it"
+            f"{base / name} holds a run already: choose another --run.name, go on with --run.resume, or remove it"
         )
-    return folder, replace(config, run=replace(config.run, name=name))
+    name = distributed.same(name)  # the first process' choice
+    return base / name, replace(config, run=replace(config.run, name=name))
 
 
 def resumed_folder(config: Config) -> tuple[Path, Config]:

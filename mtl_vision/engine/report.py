@@ -25,14 +25,20 @@ UNITS = {
 
 
 def introduction(
-    config: Config, parameters: int, train: FolderDataset, test: FolderDataset, folder: Path, done: int
+    config: Config,
+    parameters: int,
+    device: object,
+    train: FolderDataset,
+    test: FolderDataset,
+    folder: Path,
+    done: int,
 ) -> str:
     """What is about to happen. parameters: of the network. done: epochs that a resumed run has behind it."""
     H, W = config.data.size
     lines = [
         f"data       {train.root}: {len(train)} to train on, {len(test)} ({test.split}) to measure",
         f"           {train.description.source}",
-        f"network    {config.model.backbone}, {parameters / 1e6:.1f} M parameters, {H}x{W}",
+        f"network    {config.model.backbone}, {parameters / 1e6:.1f} M parameters, {H}x{W}, on {device}",
         f"tasks      {', '.join(config.tasks.names)}, balanced by {config.balancer.name}",
         f"run        {folder}/" + (f", going on after epoch {done}" if config.run.resume else ""),
     ]

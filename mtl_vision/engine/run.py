@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -73,7 +72,7 @@ def run(config: Config) -> Path:
         write_config(config, folder / CONFIG)
         write_whole(folder / FILE_NAME, train.as_trained().to_yaml().encode())
         parameters = sum(p.numel() for p in trainer.model.parameters())
-        print(introduction(config, parameters, train, test, folder, epoch))
+        print(introduction(config, parameters, device, train, test, folder, epoch))
         for key in unused:
             print(f"note       balancer.{key} is of no use to {config.balancer.name}")
     return train_and_measure(config, trainer, loaders, test, folder, epoch)
@@ -84,7 +83,7 @@ def train_and_measure(
 ) -> Path:
     """The epochs after the `done` ones, the evaluation, the run directory."""
     writes = distributed.rank() == 0
-    tracker = Tracker(folder, tuple(trainer.tasks), config.run.tensorboard, trainer.steps) if writes else None
+    tracker = Tracker(folder, config.run.tensorboard, trainer.steps) if writes else None
     epochs = config.train.epochs
     start = time.perf_counter()
     try:
@@ -125,8 +124,7 @@ def finish(
     write_json(folder / METRICS, metrics | protocol)
     history = [record for record in read_history(folder) if "weight" in record]
     plot_weights(history, folder / "weights.png", f"{folder.name}: {config.balancer.name}")
-    batch = spread_batch(loader)
-    plot_panel(trainer.model, trainer.tasks, batch, trainer.device, folder / "panel.png")
+    plot_panel(trainer.model, trainer.tasks, loader.spread(), trainer.device, folder / "panel.png")
     print(table(metrics, trainer.tasks, protocol))
     print(f"trained in {seconds / 60:.1f} min on {trainer.device}; everything is in {folder}/")
     print(f"\nnext: python -m export {folder}")
@@ -215,11 +213,3 @@ def check_data(config: Config, train: FolderDataset) -> None:
                 f"tasks.names has '{name}', {train.root} has {', '.join(train.target_names) or 'no targets'}: leave it "
                 "out, or describe it in dataset.yaml (normals: {derive: true} takes them from depth)"
             )
-
-
-def spread_batch(loader: Loader, count: int = 6) -> Any:
-    """`count` pictures from all over the split, always the same ones."""
-    samples = loader.loader.dataset.samples  # type: ignore[attr-defined]
-    picks = [round(i * (len(samples) - 1) / max(count - 1, 1)) for i in range(min(count, len(samples)))]
-    view = loader.loader.dataset
-    return loader.loader.collate_fn([view[(index, 0)] for index in picks])  # type: ignore[misc]

@@ -13,10 +13,9 @@ HISTORY = "history.jsonl"
 
 
 class Tracker:
-    """Appends records to `history.jsonl` and, if wanted, to TensorBoard. `tasks` name the columns of lists."""
+    """Appends records to `history.jsonl` and, if wanted, to TensorBoard. from_step: the step that comes next."""
 
-    def __init__(self, folder: Path, tasks: tuple[str, ...], tensorboard: bool, from_step: int = 0) -> None:
-        self.tasks = tasks
+    def __init__(self, folder: Path, tensorboard: bool, from_step: int = 0) -> None:
         path = folder / HISTORY
         again = path.exists()
         if again:
