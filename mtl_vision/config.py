@@ -160,7 +160,7 @@ class TrainConfig:
         eval_every: epochs between evaluations on the way; 0 for the end alone
     """
 
-    epochs: int = 15
+    epochs: int = 20
     lr: float = 2e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
