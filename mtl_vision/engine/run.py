@@ -22,6 +22,7 @@ from mtl_vision.engine.parse import parse, write_config
 from mtl_vision.engine.plots import plot_panel, plot_weights
 from mtl_vision.engine.report import brief, describe_protocol, introduction, table
 from mtl_vision.engine.tracking import Tracker, read_history
+from mtl_vision.models import Network
 from mtl_vision.runtime.files import write_whole
 from mtl_vision.tasks import Task
 
@@ -63,9 +64,10 @@ def run(config: Config) -> Path:
     train, test = build.open_split(config.data, root, config.data.train_split), build.eval_split(config.data, root)
     tasks = build.make_tasks(config.tasks, train.classes)
     check_data(config, train)
-    loaders = build.make_loaders(config, train, test, device)
     begun = (folder / checkpoint.CHECKPOINT).exists()
-    trainer, unused = make_trainer(config, tasks, len(loaders[0]), device, pretrained=not begun)
+    model = build.make_network(config, tasks, pretrained=not begun)  # before the data are packed: it may fail
+    loaders = build.make_loaders(config, train, test, device)
+    trainer, unused = make_trainer(config, tasks, model, len(loaders[0]), device)
     epoch = resume(folder, trainer) if begun else 0
     if distributed.rank() == 0:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,12 +133,11 @@ def finish(
 
 
 def make_trainer(
-    config: Config, tasks: dict[str, Task], batches: int, device: torch.device, pretrained: bool
+    config: Config, tasks: dict[str, Task], model: Network, batches: int, device: torch.device
 ) -> tuple[Trainer, list[str]]:
-    """Network, balancer, optimiser and schedule on the device."""
+    """Network, balancer, optimiser and schedule on the device; and the balancer's settings that are of no use."""
     balancer, unused = build.make_balancer(config.balancer, tasks)
-    layout = torch.channels_last
-    model = build.make_network(config, tasks, pretrained).to(device, memory_format=layout)  # type: ignore[call-overload]
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, config.train.lr, config.train.weight_decay)
     steps = batches // config.train.accumulate * config.train.epochs
     schedule = make_schedule(optimizer, steps, config.train.warmup)
