@@ -20,9 +20,10 @@ def letterbox(image: np.ndarray, size: Size, fill: tuple[int, int, int]) -> tupl
     """
     height, width = size
     scale = min(height / image.shape[0], width / image.shape[1])
-    h, w = (max(1, round(side * scale)) for side in image.shape[:2])
-    if height - h <= 1 and width - w <= 1:
+    exact = (image.shape[0] * scale, image.shape[1] * scale)
+    if height - exact[0] <= 1 and width - exact[1] <= 1:
         return resize_pixels(image, size), (0, 0, height, width)
+    h, w = (max(1, round(side)) for side in exact)
     top, left = (height - h) // 2, (width - w) // 2
     canvas = np.full((height, width, 3), fill, np.uint8)
     canvas[top : top + h, left : left + w] = resize_pixels(image, (h, w))
