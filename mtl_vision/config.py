@@ -38,7 +38,8 @@ class DataConfig:
         classes: nyu13 or nyu40 to have labels in that set; as stored if not given
         size: height and width of the network's input
         train_split: split that is trained on
-        eval_split: split that is measured at the end; test, or val if there is none
+        eval_split: split that is measured at the end; test, or val if there is none; holdout for the part held out
+        holdout: training samples that are held out to choose settings on; always the same ones
         augment: none, flip, standard or strong
         batch_size: samples a step, over all accumulated micro-batches of one process
         workers: loading processes; 0 loads in the main one
@@ -52,6 +53,7 @@ class DataConfig:
     size: tuple[int, int] = (120, 160)
     train_split: str = "train"
     eval_split: str | None = None
+    holdout: int = 0
     augment: str = "standard"
     batch_size: int = 8
     workers: int = 1
@@ -130,12 +132,25 @@ class BalancerConfig:
     """How the losses are balanced. A setting that is not given is the method's own default.
 
     Args:
-        name: gradnorm or equal
-        alpha: gradnorm: pull towards a common training rate (0 equalises gradient norms)
-        lr: gradnorm: learning rate of the weights
+        name: gradnorm, equal, fixed, uncertainty, dtp, converged_gradients, db_mtl; or by TorchJD dwa, famo, imtl_l,
+            rlw, geometric_mean, upgrad, pcgrad, cagrad, mgda, nash_mtl, aligned_mtl, imtl_g
+        alpha: gradnorm: pull towards a common training rate (0 equalises gradient norms); dtp: share of the newest
+            indicator
+        lr: gradnorm, uncertainty, famo, imtl_l: learning rate of the weights
         initial: gradnorm: L_i(0) is first, mean or theoretical
         initial_steps: gradnorm: batches that initial=mean averages
         interval: gradnorm: steps between updates of the weights
+        start: gradnorm: steps before the first update
+        parametrisation: gradnorm: direct or exponential
+        weights: fixed: a weight a task
+        norms: converged_gradients: a gradient norm a task
+        scale: converged_gradients: multiplies all weights
+        runs: run directories; fixed: a former run, whose mean weights are taken (GradNorm static); converged_gradients:
+            a single-task run a task
+        gamma: dtp: focusing exponent
+        beta: db_mtl: forgetting factor
+        temperature: dwa: higher is nearer to equal weights
+        c: cagrad: radius
     """
 
     name: str = "gradnorm"
@@ -144,6 +159,16 @@ class BalancerConfig:
     initial: str | None = None
     initial_steps: int | None = None
     interval: int | None = None
+    start: int | None = None
+    parametrisation: str | None = None
+    weights: dict[str, float] | None = None
+    norms: dict[str, float] | None = None
+    scale: float | None = None
+    runs: list[str] | None = None
+    gamma: float | None = None
+    beta: float | None = None
+    temperature: float | None = None
+    c: float | None = None
 
 
 @dataclass

@@ -17,21 +17,27 @@ renormalised to sum to T, the number of tasks.
 How it is done cheaply: each head is run backward once, from w_i L_i to its own parameters and to z; grad_W of it comes
 from z's gradient through the last shared layer alone; then the trunk is run backward once, from sum_i w_i dL_i/dz.
 
-Beyond the paper: the w_i are kept at or above `floor` before they are renormalised, so that they stay positive under
-Adam's step; a task that a batch lacks is left out of that update's means and gets no gradient.
+Two parametrisations: `direct`, the paper's, where Adam moves w_i; and `exponential`, w_i = exp(v_i), where Adam moves
+v_i by d L_grad / d v_i = w_i * d L_grad / d w_i: its steps are relative, and w_i stays positive by itself.
+
+Beyond the paper: with `direct` the w_i are kept at or above `floor` before they are renormalised, so that they stay
+positive under Adam's step; a task that a batch lacks is left out of that update's means and gets no gradient.
+Scale: weights answer a factor on a loss in the course of the training, by its gradient norm; not at once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mtl_vision.balancers.base import Balancer, Mean, Shared
+from mtl_vision.balancers.base import Balancer, Mean, Shared, Tally, alone
 
 INITIAL = ("first", "mean", "theoretical")
+PARAMETRISATION = ("direct", "exponential")
 
 
 class GradNorm(Balancer):
@@ -40,6 +46,7 @@ class GradNorm(Balancer):
     alpha: strength of the pull towards a common training rate. lr: Adam's rate for w. initial: L_i(0) is the loss of
     the `first` batch, the `mean` of the first `initial_steps` (the weights stay at 1 until then), or `theoretical`
     where `theoretical` gives a value (log C for C classes), the first batch elsewhere. interval: steps between updates.
+    start: steps before the first update. parametrisation: direct or exponential.
     """
 
     def __init__(
@@ -50,16 +57,25 @@ class GradNorm(Balancer):
         initial: str = "first",
         initial_steps: int = 20,
         interval: int = 1,
+        start: int = 0,
+        parametrisation: str = "direct",
         floor: float = 1e-3,
         theoretical: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(tasks)
-        if initial not in INITIAL:
-            raise ValueError(f"balancer.initial is '{initial}': expected {', '.join(INITIAL)}")
-        if interval < 1 or initial_steps < 1:
-            raise ValueError("balancer.interval and balancer.initial_steps must be at least 1")
-        self.adam = torch.optim.Adam([self.weight], lr=lr)
-        self.alpha, self.interval, self.floor = alpha, interval, floor
+        for key, value, known in (
+            ("initial", initial, INITIAL),
+            ("parametrisation", parametrisation, PARAMETRISATION),
+        ):
+            if value not in known:
+                raise ValueError(f"balancer.{key} is '{value}': expected {', '.join(known)}")
+        if interval < 1 or initial_steps < 1 or start < 0:
+            raise ValueError("balancer.interval and balancer.initial_steps must be at least 1, balancer.start 0")
+        self.exponential = parametrisation == "exponential"
+        if self.exponential:
+            self.v = nn.Parameter(torch.zeros(len(self.tasks)), requires_grad=False)  # log w_i
+        self.adam = torch.optim.Adam([self.v if self.exponential else self.weight], lr=lr)
+        self.alpha, self.interval, self.start, self.floor = alpha, interval, start, floor
         self.initial_steps = initial_steps if initial == "mean" else 1
         self.register_buffer("initial", torch.zeros(len(self.tasks)))  # L_i(0)
         self.initial: Tensor
@@ -69,47 +85,39 @@ class GradNorm(Balancer):
                 self.initial[self.tasks.index(name)] = value
                 self.seen[self.tasks.index(name)] = self.initial_steps
         self.steps = 0
-        self._losses: dict[int, Tensor] = {}
-        self._shares: dict[int, float] = {}
+        self._losses = Tally()
         self._gradients: dict[int, Tensor] = {}
         self._no_gradient: Tensor | None = None
         self._report: dict[str, Tensor] = {}
 
-    def backward(self, losses: Mapping[str, Tensor], shared: Shared, share: float = 1.0) -> None:
+    def backward(self, losses: Mapping[str, Tensor], shared: Shared, share: float = 1.0, mean: Mean = alone) -> None:
         w = self.weight.detach()
-        update = self.steps % self.interval == 0
+        update = self.steps >= self.start and (self.steps - self.start) % self.interval == 0
         self._no_gradient = torch.zeros_like(shared.W) if update else None
         total = torch.zeros_like(shared.z)
-        for name, loss in losses.items():
-            i = self.tasks.index(name)
-            shared.leaf.grad = None
-            (share * w[i] * loss).backward()  # head i, down to z
-            g = shared.leaf.grad
-            if g is None:
-                continue  # a loss that does not depend on z
+        for name, g in shared.head_gradients(
+            {name: share * w[self.tasks.index(name)] * loss for name, loss in losses.items()}
+        ):
             total += g
-            self._losses[i] = self._losses.get(i, 0) + share * loss.detach()
-            self._shares[i] = self._shares.get(i, 0.0) + share
+            self._losses.add(name, losses[name], share)
             if update:
                 (grad_W,) = torch.autograd.grad(shared.z, shared.W, g, retain_graph=True)
+                i = self.tasks.index(name)
                 self._gradients[i] = self._gradients.get(i, 0) + grad_W
         shared.z.backward(total)
 
     @torch.no_grad()
-    def step(self, mean: Mean = lambda tensor: tensor, shares: Mapping[str, float] | None = None) -> None:
+    def step(self, mean: Mean = alone, shares: Mapping[str, float] | None = None) -> None:
         self._report = {"weight": self.weight.clone()}
-        here = self._shares if shares is None else {self.tasks.index(name): share for name, share in shares.items()}
-        here = {i: here[i] for i in sorted(here) if here[i] > 0}
+        names, L = self._losses.take(mean, shares, self.tasks)
+        here = [self.tasks.index(name) for name in names]
         if here:
-            none = self.weight.new_zeros(())
-            sums = mean(torch.stack([self._losses.get(i, none).to(none.dtype) for i in here]))
-            L = sums / torch.tensor(list(here.values()), dtype=none.dtype).to(none.device, non_blocking=True)
-            self._remember_initial(list(here), L)
+            self._remember_initial(here, L)
             if self._no_gradient is not None and all(self.seen[i] >= self.initial_steps for i in here):
                 G = torch.stack([mean(self._gradients.get(i, self._no_gradient)).norm() for i in here])
-                self._update(list(here), L, G)
+                self._update(here, L, G)
         self.steps += 1
-        self._losses, self._shares, self._gradients = {}, {}, {}
+        self._gradients = {}
 
     def _remember_initial(self, here: list[int], L: Tensor) -> None:
         """L_i(0): running mean of the first `initial_steps` losses of each task."""
@@ -122,17 +130,22 @@ class GradNorm(Balancer):
         """One step of Adam on w, from the L_i(t) and G_i of these tasks."""
         T = len(self.tasks)
         here = slice(None) if len(tasks) == T else tasks  # a list as an index would make a GPU wait
-        w = self.weight.clone()
         inverse_rate = L / self.initial[here].clamp(min=1e-12)  # Ltilde_i
         r = inverse_rate / inverse_rate.mean()
         target = G.mean() * r**self.alpha
-        self.weight.grad = torch.zeros_like(w)
-        self.weight.grad[here] = torch.sign(G - target) * G / w[here]
+        pull = torch.sign(G - target) * G  # w_i * d L_grad / d w_i
+        moved = self.v if self.exponential else self.weight
+        moved.grad = torch.zeros_like(self.weight)
+        moved.grad[here] = pull if self.exponential else pull / self.weight[here]
         self.adam.step()
-        self.weight.clamp_(min=self.floor)
-        self.weight.mul_(T / self.weight.sum())
+        if self.exponential:
+            self.v.sub_(torch.logsumexp(self.v, 0) - math.log(T))
+            self.weight.copy_(self.v.exp())
+        else:
+            self.weight.clamp_(min=self.floor)
+            self.weight.mul_(T / self.weight.sum())
         for name, value in (("grad_norm", G), ("target", target), ("rate", r)):
-            self._report[name] = torch.full_like(w, float("nan"))
+            self._report[name] = torch.full_like(self.weight, float("nan"))
             self._report[name][here] = value
 
     def report(self) -> dict[str, Tensor]:

@@ -5,6 +5,8 @@ The same reader takes other folders of this shape where they lie, by a descripti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,9 +66,15 @@ class FolderDataset:
         names = classes.name or list(classes.names)
         return replace(self.description, segmentation=replace(fmt, first=0, void=255, classes=names, palette=palette))
 
+    def only(self, stems: Sequence[str], split: str) -> FolderDataset:
+        """The samples of these stems alone, as a split of this name."""
+        part = copy(self)
+        part.stems, part.split = list(stems), split
+        return part
+
     def paths(self) -> list[Path]:
         """Every file that this split is read from."""
-        return [*self.images.values(), *(path for files in self.files.values() for path in files.values())]
+        return [files[stem] for files in (self.images, *self.files.values()) for stem in self.stems if stem in files]
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample. Raises DataError that names the file."""

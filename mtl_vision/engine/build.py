@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from mtl_vision.data.cache import PackedDataset
 from mtl_vision.data.classes import ClassSet
 from mtl_vision.data.description import FILE_NAME, Description, read_description
 from mtl_vision.data.folder import FolderDataset
+from mtl_vision.data.holdout import held_out
 from mtl_vision.data.loader import Loader, Samples
 from mtl_vision.data.synthetic.dataset import write_rooms
 from mtl_vision.engine import distributed
@@ -23,6 +25,7 @@ from mtl_vision.models import Network
 from mtl_vision.tasks import TASKS, Task
 
 SYNTHETIC = Path("data")
+HOLDOUT = "holdout"  # the split's name
 
 
 def data_root(config: DataConfig, make: bool = True) -> Path:
@@ -42,8 +45,16 @@ def data_root(config: DataConfig, make: bool = True) -> Path:
 
 
 def open_split(config: DataConfig, root: Path, split: str) -> FolderDataset:
-    """One split as it lies on disk."""
-    return FolderDataset(root, split, describe(config, root), config.classes)
+    """One split as it lies on disk; of the training split, what is held out or the rest."""
+    if split not in (HOLDOUT, config.train_split):
+        return FolderDataset(root, split, describe(config, root), config.classes)
+    whole = FolderDataset(root, config.train_split, describe(config, root), config.classes)
+    if split == HOLDOUT:
+        return whole.only(held_out(whole.stems, config.holdout), HOLDOUT)
+    if not config.holdout:
+        return whole
+    held = set(held_out(whole.stems, config.holdout))
+    return whole.only([stem for stem in whole.stems if stem not in held], split)
 
 
 def describe(config: DataConfig, root: Path) -> Description:
@@ -122,16 +133,19 @@ def make_tasks(config: TasksConfig, classes: ClassSet | None) -> dict[str, Task]
 def make_balancer(config: BalancerConfig, tasks: Mapping[str, Task]) -> tuple[Balancer, list[str]]:
     """The balancer, and the given settings that it has no use for."""
     if config.name not in BALANCERS:
-        raise ValueError(f"unknown balancer '{config.name}': expected {', '.join(BALANCERS)}")
-    cls = BALANCERS[config.name]
-    accepted = inspect.signature(cls.__init__).parameters
+        near = "".join(f" ({name}?)" for name in difflib.get_close_matches(config.name, BALANCERS, 1))
+        raise ValueError(f"unknown balancer '{config.name}'{near}: expected {', '.join(BALANCERS)}")
+    make = BALANCERS[config.name]
+    accepted = inspect.signature(make).parameters
     given = {key: value for key, value in vars(config).items() if key != "name" and value is not None}
     unused = [key for key in given if key not in accepted]
     arguments = {key: value for key, value in given.items() if key in accepted}
     if "theoretical" in accepted:
         values = {name: task.initial_loss() for name, task in tasks.items()}
         arguments["theoretical"] = {name: value for name, value in values.items() if value is not None}
-    return cls(list(tasks), **arguments), unused
+    if "classification" in accepted:
+        arguments["classification"] = [name for name, task in tasks.items() if task.classification]
+    return make(list(tasks), **arguments), unused
 
 
 def make_network(config: Config, tasks: Mapping[str, Task], pretrained: bool = True) -> Network:

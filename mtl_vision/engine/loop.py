@@ -17,7 +17,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from mtl_vision.balancers import Balancer, Shared
+from mtl_vision.balancers import Balancer, Shared, Tally, alone
 from mtl_vision.data.loader import Batch, Loader
 from mtl_vision.engine import distributed
 from mtl_vision.engine.tracking import Tracker
@@ -67,30 +67,54 @@ class Trainer:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         share = 1 / len(batches)
-        sums: dict[str, Tensor] = {}
-        shares: dict[str, float] = {}
+        batches = [batch.to(self.device) for batch in batches]
+        tally = Tally()
         for batch in batches:
-            for name, loss in self._backward(batch.to(self.device), share).items():
-                sums[name] = sums.get(name, 0) + share * loss.detach()
-                shares[name] = shares.get(name, 0.0) + share
+            for name, loss in self._backward(batch, share).items():
+                tally.add(name, loss, share)
+        shares = distributed.mean_values(tally.shares)
         distributed.average_gradients(self.model.parameters())
-        self.balancer.step(distributed.mean, distributed.mean_values(shares))
+        self.balancer.step(distributed.mean, shares)
         if self.clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
         self.schedule.step()
         self.steps += 1
-        return {name: total / shares[name] for name, total in sums.items()}
+        if self.balancer.looks_back:
+            self._look_back(batches, shares)
+        return self._named(tally.take(alone, None, list(self.tasks)))
 
     def _backward(self, batch: Batch, share: float) -> dict[str, Tensor]:
+        shared, predictions, losses = self._forward(batch)
+        if self.balancer.observes:
+            with torch.no_grad():
+                kpi = {name: self.tasks[name].kpi(map, batch.targets[name]) for name, map in predictions.items()}
+            self.balancer.observe(kpi, share)
+        self.balancer.backward(losses, shared, share, distributed.mean)
+        return losses
+
+    def _forward(self, batch: Batch) -> tuple[Shared, dict[str, Tensor], dict[str, Tensor]]:
+        """The cut, and predictions and losses of the tasks that the batch has."""
         names = [name for name in self.tasks if name in batch.present]
         size = (batch.image.shape[-2], batch.image.shape[-1])
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             shared = Shared.cut(self.model.encode(batch.image), self.model.last_shared.weight)
             predictions = self.model.decode(shared.leaf, size, names)
             losses = {name: self.tasks[name].loss(predictions[name], batch.targets[name]) for name in names}
-        self.balancer.backward(losses, shared, share)
-        return losses
+        return shared, predictions, losses
+
+    @torch.no_grad()
+    def _look_back(self, batches: list[Batch], shares: Mapping[str, float]) -> None:
+        """Tell the balancer the losses of the same batches after the step."""
+        tally = Tally()
+        for batch in batches:
+            for name, loss in self._forward(batch)[2].items():
+                tally.add(name, loss, 1 / len(batches))
+        self.balancer.look_back(self._named(tally.take(distributed.mean, shares, list(self.tasks))))
+
+    @staticmethod
+    def _named(means: tuple[list[str], Tensor]) -> dict[str, Tensor]:
+        return dict(zip(*means, strict=True))
 
     def epoch(self, loader: Loader, epoch: int, epochs: int, tracker: Tracker | None) -> None:
         """All steps of an epoch, with a progress bar. Raises FloatingPointError, with task and step, for a bad loss."""
@@ -108,6 +132,7 @@ class Trainer:
             # a step late: while it is read, the device has the next step to do
             self._write(pending, tracker, bar)
             pending = record
+        self.balancer.end_epoch()
         self._write(pending, tracker, bar)
         bar.close()
         if tracker is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from mtl_vision.balancers import Balancer
 from mtl_vision.config import Config
 from mtl_vision.data.description import FILE_NAME, DataError
 from mtl_vision.data.folder import FolderDataset
@@ -17,6 +19,7 @@ from mtl_vision.engine import build, checkpoint, distributed
 from mtl_vision.engine.device import pick_device, pick_precision
 from mtl_vision.engine.evaluate import evaluate
 from mtl_vision.engine.folder import CONFIG, METRICS, flat, new_folder, resumed_folder, write_json
+from mtl_vision.engine.former import settle
 from mtl_vision.engine.loop import Trainer, make_optimizer, make_schedule
 from mtl_vision.engine.parse import parse, write_config
 from mtl_vision.engine.plots import plot_panel, plot_weights
@@ -60,14 +63,16 @@ def run(config: Config) -> Path:
     root = build.data_root(config.data)
     if folder is None:
         folder, config = new_folder(config, root.name)
+        config = replace(config, balancer=settle(config.balancer))
     torch.manual_seed(config.run.seed)
     train, test = build.open_split(config.data, root, config.data.train_split), build.eval_split(config.data, root)
     tasks = build.make_tasks(config.tasks, train.classes)
     check_data(config, train)
+    balancer, unused = build.make_balancer(config.balancer, tasks)
     begun = (folder / checkpoint.CHECKPOINT).exists()
     model = build.make_network(config, tasks, pretrained=not begun)  # before the data are packed: it may fail
     loaders = build.make_loaders(config, train, test, device)
-    trainer, unused = make_trainer(config, tasks, model, len(loaders[0]), device)
+    trainer = make_trainer(config, tasks, model, balancer, len(loaders[0]), device)
     epoch = resume(folder, trainer) if begun else 0
     if distributed.rank() == 0:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,26 +138,23 @@ def finish(
 
 
 def make_trainer(
-    config: Config, tasks: dict[str, Task], model: Network, batches: int, device: torch.device
-) -> tuple[Trainer, list[str]]:
-    """Network, balancer, optimiser and schedule on the device; and the balancer's settings that are of no use."""
-    balancer, unused = build.make_balancer(config.balancer, tasks)
+    config: Config, tasks: dict[str, Task], model: Network, balancer: Balancer, batches: int, device: torch.device
+) -> Trainer:
+    """Network, balancer, optimiser and schedule on the device."""
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, config.train.lr, config.train.weight_decay)
     steps = batches // config.train.accumulate * config.train.epochs
-    schedule = make_schedule(optimizer, steps, config.train.warmup)
-    precision = pick_precision(config.run.precision, device)
     return Trainer(
         model,
         tasks,
         balancer.to(device),
         optimizer,
-        schedule,
+        make_schedule(optimizer, steps, config.train.warmup),
         device,
-        precision,
+        pick_precision(config.run.precision, device),
         config.train.clip,
         config.train.accumulate,
-    ), unused
+    )
 
 
 def save(folder: Path, trainer: Trainer, epoch: int) -> None:

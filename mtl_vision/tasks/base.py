@@ -15,11 +15,13 @@ from mtl_vision.runtime.contract import Output
 class Task(ABC):
     """One dense prediction. A subclass gives the class variables and the methods; nothing else knows the task.
 
-    main_metric: (name, higher is better), the metric that stands for the task in delta_m.
+    main_metric: (name, higher is better), the metric that stands for the task in delta_m. classification: the loss is a
+    cross-entropy.
     """
 
     name: ClassVar[str]
     main_metric: ClassVar[tuple[str, bool]]
+    classification: ClassVar[bool] = False
     channels: int
 
     @abstractmethod
@@ -33,6 +35,10 @@ class Task(ABC):
     @abstractmethod
     def pixel_loss(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """The loss over the valid pixels, a scalar; there is at least one."""
+
+    @abstractmethod
+    def hits(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The pixels that are predicted well, by the task's own standard: bool (B, H, W)."""
 
     @abstractmethod
     def decode(self, prediction: Tensor) -> Tensor:
@@ -61,6 +67,10 @@ class Task(ABC):
         # `where` keeps the graph, so that a batch without a valid pixel gives zero gradients, never NaN
         loss = self.pixel_loss(prediction, target, valid)
         return torch.where(valid.any(), loss, prediction.sum() * 0)
+
+    def kpi(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Key performance indicator of a batch: the share of valid pixels predicted well, a scalar in [0, 1]."""
+        return masked_mean(self.hits(prediction, target).float(), self.valid(target))
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:

@@ -74,6 +74,11 @@ class Depth(Task):
     def pixel_loss(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         return self.loss_function(prediction[:, 0], target[:, 0], valid)
 
+    def hits(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """max(d / d*, d* / d) < 1.25: delta1's pixels."""
+        p, t = prediction[:, 0].clamp(min=EPS), target[:, 0].clamp(min=EPS)
+        return torch.maximum(p / t, t / p) < 1.25
+
     def decode(self, prediction: Tensor) -> Tensor:
         return prediction[:, 0]
 

@@ -50,6 +50,10 @@ class Normals(Task):
     def pixel_loss(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         return self.loss_function(prediction, target, valid)
 
+    def hits(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Within 22.5 degrees."""
+        return (prediction * target).sum(dim=1) > math.cos(math.radians(22.5))
+
     def decode(self, prediction: Tensor) -> Tensor:
         return prediction.permute(0, 2, 3, 1)
 

@@ -20,6 +20,7 @@ class Segmentation(Task):
 
     name = "segmentation"
     main_metric = ("segmentation.miou", True)
+    classification = True
 
     def __init__(
         self,
@@ -52,6 +53,10 @@ class Segmentation(Task):
         if weight is None:
             return total / valid.sum().clamp(min=1)
         return total / torch.where(valid, weight[labels.clamp(max=self.channels - 1)], 0).sum().clamp(min=1e-9)
+
+    def hits(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The right class."""
+        return prediction.argmax(dim=1) == target
 
     def decode(self, prediction: Tensor) -> Tensor:
         return prediction.argmax(dim=1).to(torch.uint8)

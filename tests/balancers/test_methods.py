@@ -1,0 +1,313 @@
+"""Each method against values worked by hand from its paper.
+
+The network is one number: z = W u with u = 3, W = 2, so z = 6; a loss a * z + b has dL/dz = a and dL/dW = 3 a.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import nn
+
+from mtl_vision.balancers import (
+    BALANCERS,
+    DBMTL,
+    DTP,
+    Balancer,
+    ConvergedGradients,
+    Fixed,
+    GradNorm,
+    Shared,
+    Uncertainty,
+)
+
+
+def step(balancer: Balancer, losses: Mapping[str, tuple[float, float]], finish: bool = True) -> float:
+    """A step on losses {task: (value, dL/dz)}; the trunk's gradient dL/dW."""
+    W = nn.Parameter(torch.tensor([[2.0]]))
+    shared = Shared.cut(torch.tensor([[3.0]]) @ W, W)
+    zero = shared.leaf.sum() - shared.leaf.detach().sum()
+    balancer.backward({name: value + slope * zero for name, (value, slope) in losses.items()}, shared)
+    if finish:
+        balancer.step()
+    return 0.0 if W.grad is None else W.grad.item()
+
+
+def weights(balancer: Balancer) -> list[float]:
+    return balancer.report()["weight"].tolist()
+
+
+def vectors(balancer: Balancer, gradients: Mapping[str, list[float]]) -> list[float]:
+    """A step on losses <g_i, z> with z in R^2; the trunk's gradient, dL/dz, since z = W and W's are two numbers."""
+    W = nn.Parameter(torch.ones(2))
+    shared = Shared.cut(W * 1, W)
+    balancer.backward({name: shared.leaf @ torch.tensor(g) + 20 for name, g in gradients.items()}, shared)
+    balancer.step()
+    assert W.grad is not None
+    return W.grad.tolist()
+
+
+def test_fixed() -> None:
+    """0.5 * 3 * 1 + 2 * 3 * 4 = 25.5."""
+    balancer = Fixed(["a", "b"], {"b": 2.0, "a": 0.5})
+    assert step(balancer, {"a": (6, 1), "b": (24, 4)}) == pytest.approx(25.5)
+    assert weights(balancer) == [0.5, 2]
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (None, "no weights: give balancer.weights"),
+        ({"a": 1.0}, "balancer.weights has a: expected a value for each of a, b"),
+        ({"a": 1.0, "b": 0.0}, "b: 0.0: expected a number above 0"),
+        ({"a": 1.0, "b": math.inf}, "expected a number above 0"),
+    ],
+)
+def test_fixed_says_what_is_wrong(values: dict[str, float] | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Fixed(["a", "b"], values)
+
+
+def test_converged_gradients() -> None:
+    """1/g = (2, 1/2), sum 2.5, T = 2: w = 2 * (2, 0.5) / 2.5 = (1.6, 0.4); scale 10 multiplies them."""
+    assert weights(ConvergedGradients(["a", "b"], {"a": 0.5, "b": 2.0})) == pytest.approx([1.6, 0.4])
+    assert weights(ConvergedGradients(["a", "b"], {"a": 0.5, "b": 2.0}, scale=10)) == pytest.approx([16, 4])
+    with pytest.raises(ValueError, match="single-task run a task"):
+        ConvergedGradients(["a", "b"])
+
+
+def test_uncertainty() -> None:
+    """a regression, b classification; s = 0: w = (1/2, 1), so the gradient is 3 * (1/2 * 1 + 1 * 4) = 13.5.
+
+    dL/ds = 1/2 - w L: a: 1/2 - 1/2 * 6 = -2.5, b: 1/2 - 0.25 = 0.25. Adam's first step is lr = 0.1 against the sign:
+    s = (0.1, -0.1), w = (1/2 exp(-0.1), exp(0.1)).
+    """
+    balancer = Uncertainty(["a", "b"], lr=0.1, classification=["b"])
+    assert step(balancer, {"a": (6, 1), "b": (0.25, 4)}) == pytest.approx(13.5)
+    assert weights(balancer) == [0.5, 1.0]
+    assert balancer.s.grad is not None
+    assert balancer.s.grad.tolist() == pytest.approx([-2.5, 0.25])
+    assert balancer.s.tolist() == pytest.approx([0.1, -0.1], abs=1e-6)
+    step(balancer, {"a": (6, 1), "b": (0.25, 4)})
+    assert weights(balancer) == pytest.approx([0.5 * math.exp(-0.1), math.exp(0.1)], rel=1e-6)
+
+
+def test_uncertainty_settles_where_the_weighted_loss_is_a_half() -> None:
+    balancer = Uncertainty(["a", "b"], lr=0.02, classification=["b"])
+    for _ in range(1500):
+        step(balancer, {"a": (6, 1), "b": (0.25, 4)})
+    assert weights(balancer) == pytest.approx([0.5 / 6, 0.5 / 0.25], rel=1e-3)
+
+
+def test_uncertainty_leaves_a_missing_task_alone() -> None:
+    balancer = Uncertainty(["a", "b"], lr=0.1)
+    step(balancer, {"a": (6, 1), "b": (3, 4)})
+    s = balancer.s.tolist()
+    step(balancer, {"a": (6, 1)})
+    assert balancer.s[0] != s[0] and balancer.s[1] == s[1]
+
+
+def test_uncertainty_agrees_with_torchjd() -> None:
+    """All regression: the same objective. Weights and the gradient of s are equal at any s and L."""
+    scalarization = pytest.importorskip("torchjd.scalarization", reason="TorchJD is not installed")
+    theirs = scalarization.UW(3)
+    ours = Uncertainty(["a", "b", "c"], lr=0.05)
+    adam = torch.optim.Adam(theirs.parameters(), lr=0.05)
+    g = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        values = torch.rand(3, generator=g) * 5 + 0.1
+        L = values.clone().requires_grad_()
+        adam.zero_grad()
+        theirs(L).backward()
+        assert L.grad is not None
+        torch.testing.assert_close(ours.weight.detach(), L.grad)
+        step(ours, {name: (value, 1.0) for name, value in zip("abc", values.tolist(), strict=True)})
+        (log_variance,) = theirs.parameters()
+        torch.testing.assert_close(ours.s.grad, log_variance.grad)
+        adam.step()
+        torch.testing.assert_close(ours.s.detach(), log_variance.detach())
+
+
+def test_dtp() -> None:
+    """k = (0.5, 0.9): FL = -(0.5)^2 log 0.5 = 0.1733 and -(0.1)^2 log 0.9 = 0.001054 at gamma = 2, a step later.
+
+    Then k_a = 0.7 with alpha = 0.25: kbar = 0.25 * 0.7 + 0.75 * 0.5 = 0.55, FL = -(0.45)^2 log 0.55 = 0.12106.
+    """
+    balancer = DTP(["a", "b"], alpha=0.25, gamma=2.0)
+    balancer.observe({"a": torch.tensor(0.5), "b": torch.tensor(0.9)})
+    assert step(balancer, {"a": (6, 1), "b": (24, 4)}) == 15
+    balancer.observe({"a": torch.tensor(0.7), "b": torch.tensor(0.9)})
+    gradient = step(balancer, {"a": (6, 1), "b": (24, 4)})
+    assert weights(balancer) == pytest.approx([0.1732868, 0.0010536], rel=1e-4)
+    assert gradient == pytest.approx(3 * 0.1732868 + 12 * 0.0010536, rel=1e-4)
+    assert balancer.weight.tolist() == pytest.approx([0.121061, 0.0010536], rel=1e-4)
+    with pytest.raises(ValueError, match="dtp expects a share"):
+        DTP(["a"], alpha=1.5)
+
+
+def test_dtp_stays_finite_at_the_ends() -> None:
+    balancer = DTP(["a", "b"])
+    balancer.observe({"a": torch.tensor(0.0), "b": torch.tensor(1.0)})
+    balancer.step()
+    assert balancer.weight.isfinite().all() and (balancer.weight > 0).all()
+
+
+def test_db_mtl() -> None:
+    """grad_W log L = (3 / 6, 12 / 3) = (0.5, 4). beta = 0.5: ghat = (0.25, 2), the largest norm is 2.
+
+    gtilde = 2 * (0.5 / 0.25 + 4 / 2) = 8: both tasks give the same 4. Weights: 2 / (0.25 * 6), 2 / (2 * 3).
+    Next, L_a = 3: g = (1, 4), ghat = (0.125 + 0.5, 1 + 2) = (0.625, 3), gtilde = 3 * (1.6 + 4 / 3).
+    """
+    balancer = DBMTL(["a", "b"], beta=0.5)
+    assert step(balancer, {"a": (6, 1), "b": (3, 4)}) == pytest.approx(8)
+    assert weights(balancer) == pytest.approx([2 / 1.5, 2 / 6])
+    assert balancer.report()["head_weight"].tolist() == pytest.approx([1 / 6, 1 / 3])
+    assert step(balancer, {"a": (3, 1), "b": (3, 4)}) == pytest.approx(3 * (1.6 + 4 / 3))
+
+
+def test_db_mtl_gives_every_task_the_largest_norm() -> None:
+    """beta = 0, the paper's normalisation: gradients (4, 0) and (0, 1) of losses that are both 24 and 21."""
+    got = vectors(DBMTL(["a", "b"], beta=0.0), {"a": [4.0, 0.0], "b": [0.0, 1.0]})
+    assert got == pytest.approx([4 / 24, 4 / 24])
+
+
+def test_gradnorm_exponential() -> None:
+    """G = (3, 12), targets 7.5: dL_grad/dv = w * dL_grad/dw = (-3, 12); Adam's first step: v = (0.1, -0.1).
+
+    Then exp(v) is brought to the sum 2: w = 2 (e^0.1, e^-0.1) / (e^0.1 + e^-0.1) = (1.09967, 0.90033).
+    """
+    balancer = GradNorm(["a", "b"], alpha=1.0, lr=0.1, parametrisation="exponential")
+    assert step(balancer, {"a": (6, 1), "b": (24, 4)}) == 15
+    assert balancer.v.grad is not None
+    assert balancer.v.grad.tolist() == pytest.approx([-3, 12])
+    assert balancer.weight.tolist() == pytest.approx([1.099668, 0.900332], abs=1e-5)
+    with pytest.raises(ValueError, match="expected direct, exponential"):
+        GradNorm(["a"], parametrisation="log")
+
+
+@pytest.mark.parametrize("parametrisation", ["direct", "exponential"])
+def test_gradnorm_starts_late(parametrisation: str) -> None:
+    """L_i(0) is the first loss, the weights stand still for two steps."""
+    balancer = GradNorm(["a", "b"], start=2, interval=2, parametrisation=parametrisation)
+    history = []
+    for k in range(5):
+        step(balancer, {"a": (6 - k, 1), "b": (24, 4)})
+        history.append(balancer.weight.tolist())
+    assert balancer.initial.tolist() == [6, 24]
+    assert history[0] == history[1] == [1, 1]
+    assert history[2] == history[3] != [1, 1]
+    assert history[4] != history[3]
+
+
+def test_geometric_mean() -> None:
+    """sqrt(L_a L_b) = 12 at (6, 24): w = 12 / (2 L) = (1, 1/4)."""
+    pytest.importorskip("torchjd", reason="TorchJD is not installed")
+    balancer = BALANCERS["geometric_mean"](["a", "b"])
+    assert step(balancer, {"a": (6, 1), "b": (24, 4)}) == pytest.approx(3 * (1 + 1))
+    assert weights(balancer) == pytest.approx([1, 0.25])
+
+
+def test_dwa() -> None:
+    """Epoch means a: 4, 2 (rate 1/2), b: 5, 5 (rate 1); w = 2 softmax((1/2, 1) / 2)."""
+    pytest.importorskip("torchjd", reason="TorchJD is not installed")
+    balancer = BALANCERS["dwa"](["a", "b"])
+    for epoch in (((3.0, 4.0), (5.0, 6.0)), ((1.0, 4.0), (3.0, 6.0))):
+        for a, b in epoch:
+            step(balancer, {"a": (a, 1), "b": (b, 1)})
+            assert weights(balancer) == [1, 1]
+        balancer.end_epoch()
+    step(balancer, {"a": (1, 1), "b": (1, 1)})
+    e = [math.exp(0.25), math.exp(0.5)]
+    assert weights(balancer) == pytest.approx([2 * e[0] / sum(e), 2 * e[1] / sum(e)], rel=1e-5)
+
+
+def test_famo() -> None:
+    """z = (1/2, 1/2), c = 1 / (1/12 + 1/48) = 9.6: w = c z / L = (0.8, 0.2).
+
+    Afterwards L_a has halved and L_b stands: delta = (log 2, 0), the gradient of xi is z_i (delta_i - z . delta) =
+    (log 2, -log 2) / 4; Adam's first step is lr = 0.025 against it: the task that fell less gains, z = softmax(-d, d).
+    """
+    pytest.importorskip("torchjd", reason="TorchJD is not installed")
+    balancer = BALANCERS["famo"](["a", "b"])
+    assert balancer.looks_back
+    assert step(balancer, {"a": (6, 1), "b": (24, 4)}) == pytest.approx(3 * 0.8 + 12 * 0.2)
+    assert weights(balancer) == pytest.approx([0.8, 0.2])
+    balancer.look_back({"a": torch.tensor(3.0), "b": torch.tensor(24.0)})
+    step(balancer, {"a": (6, 1), "b": (6, 4)})
+    z = 1 / (1 + math.exp(0.05))
+    assert weights(balancer) == pytest.approx([z, 1 - z], abs=1e-4)
+
+
+def test_imtl_l() -> None:
+    """w = exp(s) = 1; dL/ds = exp(s) L - 1 = (5, -0.75): Adam's first step moves s to (-0.1, 0.1)."""
+    pytest.importorskip("torchjd", reason="TorchJD is not installed")
+    balancer = BALANCERS["imtl_l"](["a", "b"], lr=0.1)
+    step(balancer, {"a": (6, 1), "b": (0.25, 4)})
+    assert weights(balancer) == [1, 1]
+    step(balancer, {"a": (6, 1), "b": (0.25, 4)})
+    assert weights(balancer) == pytest.approx([math.exp(-0.1), math.exp(0.1)], rel=1e-5)
+
+
+IMTL_C = (math.sqrt(5) + 1) / (6 + 2 * math.sqrt(5))
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        # g_a = (1, 0), g_b = (-1, 2): <g_a, g_b> = -1, |g_b|^2 = 5
+        # PCGrad: g_a + g_b / 5 = (0.8, 0.4) and g_b + g_a = (0, 2), summed
+        ("pcgrad", [0.8, 2.4]),
+        # MGDA: lambda minimises |lambda g_a + (1 - lambda) g_b|: lambda = 6 / 8, (0.75 - 0.25, 0.5)
+        ("mgda", [0.5, 0.5]),
+        # IMTL-G: w_b = c, w_a = 1 - c with equal projections on g_a and g_b / sqrt 5: (1 - 2 c) sqrt 5 = 6 c - 1
+        ("imtl_g", [1 - 2 * IMTL_C, 2 * IMTL_C]),
+        # UPGrad: the mean of the projections on the dual cone, which for two gradients are PCGrad's
+        ("upgrad", [0.4, 1.2]),
+    ],
+)  # fmt: skip
+def test_aggregators(name: str, expected: list[float]) -> None:
+    """Two conflicting gradients at z; the trunk's gradient is their aggregation."""
+    pytest.importorskip("torchjd", reason="TorchJD is not installed")
+    got = vectors(BALANCERS[name](["a", "b"]), {"a": [1.0, 0.0], "b": [-1.0, 2.0]})
+    assert got == pytest.approx(expected, abs=2e-3)
+
+
+def test_nash_mtl_solves_its_equation() -> None:
+    """G w = 1 / w up to the scale of G: w_i (G w)_i is the same for all tasks."""
+    pytest.importorskip("torchjd", reason="TorchJD is not installed")
+    balancer = BALANCERS["nash_mtl"](["a", "b"])
+    gradients = {"a": [1.0, 0.5], "b": [-2.0, 8.0]}
+    vectors(balancer, gradients)
+    J = torch.tensor(list(gradients.values()))
+    w = balancer.report()["weight"]
+    bargain = w * (J @ J.T @ w)
+    assert bargain[0].item() == pytest.approx(bargain[1].item(), rel=1e-2)
+
+
+def test_aligned_mtl_makes_orthogonal_gradients_equal() -> None:
+    """(4, 0) and (0, 1): the principal components are brought to length 1, the mean is (1/2, 1/2)."""
+    pytest.importorskip("torchjd", reason="TorchJD is not installed")
+    got = vectors(BALANCERS["aligned_mtl"](["a", "b"]), {"a": [4.0, 0.0], "b": [0.0, 1.0]})
+    assert got == pytest.approx([0.5, 0.5], rel=1e-4)
+
+
+def test_cagrad() -> None:
+    """c = 0 is the mean; c > 0 helps the task that is worst off more than the mean does."""
+    pytest.importorskip("torchjd", reason="TorchJD is not installed")
+    gradients = {"a": [1.0, 0.0], "b": [-1.0, 2.0]}
+    mean = vectors(BALANCERS["cagrad"](["a", "b"], c=0.0), gradients)
+    assert mean == pytest.approx([0.0, 1.0], abs=1e-3)
+    got = vectors(BALANCERS["cagrad"](["a", "b"], c=0.5), gradients)
+    assert min(got[0], -got[0] + 2 * got[1]) > min(mean[0], -mean[0] + 2 * mean[1])
+
+
+def test_without_torchjd_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torchjd", None)
+    for name in ("dwa", "upgrad", "nash_mtl"):
+        with pytest.raises(ValueError, match=r"pip install 'mtl-vision\[torchjd\]'"):
+            BALANCERS[name](["a", "b"])

@@ -1,0 +1,89 @@
+"""Weights that come from former runs, and the validation part, through train.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mtl_vision.config import BalancerConfig
+from mtl_vision.engine.former import converged_norms, mean_weights, settle
+from mtl_vision.engine.run import main
+
+TASKS = ["depth", "normals", "segmentation"]
+
+
+def fake_run(folder: Path, tasks: list[str], records: list[Mapping[str, object]]) -> Path:
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump({"tasks": {"names": tasks}}))
+    lines = [json.dumps({"step": k, **record}) for k, record in enumerate(records)]
+    (folder / "history.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_mean_weights(tmp_path: Path) -> None:
+    """(1 + 3) / 2 and (3 + 1 + 2) / 3; a step in which a task was missing does not count for it."""
+    weights = [{"depth": 1.0, "normals": 3.0}, {"depth": 3.0, "normals": 1.0}, {"depth": None, "normals": 2.0}]
+    run = fake_run(tmp_path / "a", ["depth", "normals"], [*({"weight": w} for w in weights), {"metrics": {}}])
+    assert mean_weights(run) == {"depth": 2.0, "normals": 2.0}
+
+
+def test_converged_norms(tmp_path: Path) -> None:
+    """The last tenth: of twenty steps the last two, (1 + 3) / 2."""
+    norms = [9.0] * 18 + [1.0, 3.0]
+    run = fake_run(tmp_path / "a", ["depth"], [{"weight": {"depth": 1}, "grad_norm": {"depth": g}} for g in norms])
+    assert converged_norms([run]) == {"depth": 2.0}
+
+
+def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
+    two = fake_run(tmp_path / "two", ["depth", "normals"], [{"weight": {"depth": 1, "normals": 1}}])
+    plain = fake_run(tmp_path / "plain", ["depth"], [{"weight": {"depth": 1}}])
+    with pytest.raises(ValueError, match="expected a single task"):
+        settle(BalancerConfig("converged_gradients", runs=[str(two)]))
+    with pytest.raises(ValueError, match="train it with balancer.name gradnorm"):
+        settle(BalancerConfig("converged_gradients", runs=[str(plain)]))
+    with pytest.raises(ValueError, match="is no run directory"):
+        settle(BalancerConfig("fixed", runs=[str(tmp_path / "none")]))
+    with pytest.raises(ValueError, match="fixed takes its weights from one"):
+        settle(BalancerConfig("fixed", runs=[str(two), str(plain)]))
+
+
+def test_static_and_converged_runs(rooms: Path, tmp_path: Path) -> None:
+    """From real runs: the resolved numbers stand in config.yaml, and the weights are those throughout."""
+
+    def train(name: str, *more: str) -> Path:
+        common = ["--data.size=[48,64]", "--data.workers=0", "--model.width=32", "--train.epochs=1", "--run.device=cpu"]
+        common += [f"--data.root={rooms}", f"--data.cache={tmp_path / 'cache'}", f"--run.dir={tmp_path}"]
+        assert main([*common, f"--run.name={name}", "--run.tensorboard=false", *more]) == 0
+        return tmp_path / name
+
+    moved = train("gradnorm", "--balancer.lr=0.2")
+    static = train("static", "--balancer.name=fixed", f"--balancer.runs=[{moved}]")
+    expected = mean_weights(moved)
+    assert max(expected.values()) > 1.05
+    settled = yaml.safe_load((static / "config.yaml").read_text())["balancer"]
+    assert settled["runs"] is None and settled["weights"] == pytest.approx(expected)
+    assert mean_weights(static) == pytest.approx(expected, rel=1e-5)
+
+    single = [train(task, f"--tasks.names=[{task}]") for task in TASKS]
+    joint = train("joint", "--balancer.name=converged_gradients", f"--balancer.runs=[{','.join(map(str, single))}]")
+    norms, weights = converged_norms(single), mean_weights(joint)
+    products = [norms[task] * weights[task] for task in TASKS]
+    assert products == pytest.approx([products[0]] * 3, rel=1e-4)
+    assert sum(weights.values()) == pytest.approx(3, rel=1e-4)
+
+
+def test_a_part_of_training_is_held_out(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rest is trained on, the part is measured, and the two are told apart from the whole."""
+    common = [f"--data.root={rooms}", "--data.size=[48,64]", "--data.workers=0", "--model.width=32", "--train.epochs=1"]
+    common += [f"--data.cache={tmp_path / 'cache'}", f"--run.dir={tmp_path / 'runs'}", "--run.name=a"]
+    common += ["--data.eval_split=holdout", "--run.tensorboard=false", "--run.device=cpu"]
+    assert main([*common, "--data.holdout=7"]) == 0
+    metrics = json.loads((tmp_path / "runs" / "a" / "metrics.json").read_text())
+    assert metrics["protocol.split"] == "holdout" and metrics["protocol.samples"] == 7
+    assert "7 (holdout) to measure" in capsys.readouterr().out
+    assert main([*common, "--run.name=b"]) == 1
+    assert "data.holdout is 0: expected 1 to" in capsys.readouterr().err
