@@ -55,7 +55,7 @@ class Tally:
 
     def add(self, name: str, value: Tensor, share: float) -> None:
         """Of a micro-batch that is `share` of the step."""
-        self.sums[name] = self.sums.get(name, 0) + share * value.detach().float()
+        self.sums[name] = self.sums.get(name, 0) + share * value.detach()
         self.shares[name] = self.shares.get(name, 0.0) + share
 
     def take(self, mean: Mean, shares: Mapping[str, float] | None, order: Sequence[str]) -> tuple[list[str], Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,15 @@ def flat(config: Config) -> dict[str, Any]:
     """Dotted keys and values."""
 
     def walk(prefix: str, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
+        if not is_dataclass(value):
             return {prefix: value}
         return {
-            k: v for key, part in value.items() for k, v in walk(f"{prefix}.{key}" if prefix else key, part).items()
+            k: v
+            for field in fields(value)
+            for k, v in walk(f"{prefix}.{field.name}" if prefix else field.name, getattr(value, field.name)).items()
         }
 
-    return walk("", asdict(config))
+    return walk("", config)
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

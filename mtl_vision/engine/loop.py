@@ -153,7 +153,8 @@ class Trainer:
         by_task = {key: dict(zip(self.balancer.tasks, values, strict=True)) for key, values in steered.items()}
         tracker.step({**record.plain, "loss": losses, **by_task})
         weight = by_task["weight"]
-        bar.set_postfix_str("  ".join(f"{name} {losses[name]:.3f} (w {weight[name]:.2f})" for name in losses))
+        said = "  ".join(f"{name} {losses[name]:.3f} (w {weight[name]:.2f})" for name in losses)
+        bar.set_postfix_str(said, refresh=False)  # the bar's own pace: logs would get a line a step
         bar.update()
 
 

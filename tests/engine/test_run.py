@@ -72,13 +72,15 @@ def test_same_seed_same_run(rooms: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "balancer", ["gradnorm", "equal", "uncertainty", "dtp", "db_mtl", "dwa", "famo", "imtl_l", "nash_mtl"]
+    "balancer", ["gradnorm", "equal", "uncertainty", "dtp", "db_mtl", "dwa", "famo", "imtl_l", "nash_mtl", "fixed"]
 )
 def test_resumed_run_equals_an_unbroken_one(
     rooms: Path, tmp_path: Path, balancer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the second epoch, between two checkpoints; history and weights come out the same."""
     more = (f"--balancer.name={balancer}", "--train.epochs=3", "--run.tensorboard=false")
+    if balancer == "fixed":
+        more += ("--balancer.weights={depth: 1, normals: 2, segmentation: 0.5}",)
     assert main(arguments(rooms, tmp_path, "whole", *more)) == 0
 
     from mtl_vision.engine.loop import Trainer
