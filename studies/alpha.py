@@ -43,9 +43,11 @@ weight, its mean over the whole run.
 """
 
 
-def label_of(alpha: float) -> str:
-    """The label of an alpha's runs, that of the method gradnorm:alpha=ALPHA."""
-    return common.read_spec(f"gradnorm:alpha={alpha:g}")[0]
+def label_of(study: Study, alpha: float) -> str:
+    """The label of an alpha's runs: the method gradnorm:alpha=ALPHA, or gradnorm where that is the recipe's own."""
+    balancer = study.recipe.balancer
+    own = balancer.name == "gradnorm" and balancer.alpha == alpha
+    return common.read_spec("gradnorm" if own else f"gradnorm:alpha={alpha:g}")[0]
 
 
 def make_runs(study: Study, alphas: Sequence[float], seeds: Sequence[int]) -> list[Run]:
@@ -55,7 +57,7 @@ def make_runs(study: Study, alphas: Sequence[float], seeds: Sequence[int]) -> li
         for seed in seeds
         for run in (
             common.balancer_run(study, "equal", seed, "equal"),
-            *(common.balancer_run(study, label_of(a), seed, "gradnorm", {"alpha": f"{a:g}"}) for a in alphas),
+            *(common.balancer_run(study, label_of(study, a), seed, "gradnorm", {"alpha": f"{a:g}"}) for a in alphas),
         )
     ]
 
@@ -63,7 +65,7 @@ def make_runs(study: Study, alphas: Sequence[float], seeds: Sequence[int]) -> li
 def collect(study: Study, alphas: Sequence[float], seeds: Sequence[int]) -> Rows:
     """What each alpha gained, paired by seed, and its weights."""
     equal = [metrics(study.out, f"equal-s{seed}") for seed in seeds]
-    names = {alpha: [f"{label_of(alpha)}-s{seed}" for seed in seeds] for alpha in alphas}
+    names = {alpha: [f"{label_of(study, alpha)}-s{seed}" for seed in seeds] for alpha in alphas}
     results = {alpha: [metrics(study.out, name) for name in names[alpha]] for alpha in alphas}
     found = common.comparable(equal, [values for runs in results.values() for values in runs])
     main = {task: name for task, name in study.main_metrics.items() if name in found}
