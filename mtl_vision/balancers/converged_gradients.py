@@ -3,7 +3,8 @@
     w_i = scale * T * (1 / g_i) / sum_j (1 / g_j)         g_i: gradient norm of task i at the end of its own run
 
 A task whose gradient stays large at its own optimum (it is noisy, or its loss is given in large units) would keep
-pulling at the trunk when the others have nothing left to say: it is divided out. One scalar is left to choose.
+pulling at the trunk when the others have nothing left to say: it is divided out. One scalar is left to choose. It is a
+rule of thumb for fixed weights, without one paper of its own.
 
 Here g_i is the mean of G_i = || grad_W L_i || over the last tenth of the single-task run's steps, as its
 `history.jsonl` has it, so the noise of single batches counts in it.

@@ -9,8 +9,9 @@ Each head gets the gradient of its own log(L_i + epsilon).
 
 Deviations, for a trunk that is run backward once: the norms are those of the gradients with respect to W, the last
 shared layer's weight, in place of all shared parameters; and the moving average gives the norms alone, while the
-direction is the batch's own: gtilde = alpha_k sum_i g_i / || ghat_i ||. At beta = 0 the two are one. Micro-batches (and
-processes) are normalised each by itself; the average moves once a step, by their mean.
+direction is the batch's own: gtilde = alpha_k sum_i g_i / || ghat_i ||. At beta = 0 the two are one. beta is constant,
+where the authors let it fall with the steps. Micro-batches (and processes) are normalised each by itself; the average
+moves once a step, by their mean.
 Scale: a factor on a loss changes nothing in the gradients.
 """
 
