@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations_with_replacement
 from typing import Any
 
 import torch
@@ -139,20 +140,24 @@ class Aggregated(Balancer):
         self._weight = self.weight.detach().clone()
 
     def backward(self, losses: Mapping[str, Tensor], shared: Shared, share: float = 1.0, mean: Mean = alone) -> None:
+        dz = dict(shared.head_gradients({name: share * loss for name, loss in losses.items()}))
+        # of several processes the gradients are of disjoint samples: their Gramians add
+        self._weight = self.weigh_gradients(mean(self._gramian(dz)))
+        if dz:
+            weights = {name: self._weight[self.tasks.index(name)] for name in dz}
+            total = torch.zeros_like(shared.z)
+            for name, g in dz.items():
+                total.addcmul_(g, weights[name].to(g.dtype))
+            shared.z.backward(total)
+
+    def _gramian(self, gradients: Mapping[str, Tensor]) -> Tensor:
+        """G (T, T), with zeros for a task that has none."""
         T = len(self.tasks)
-        dz = {
-            self.tasks.index(name): g
-            for name, g in shared.head_gradients({name: share * loss for name, loss in losses.items()})
-        }
         gramian = torch.zeros(T, T, dtype=torch.float64, device=self.weight.device)
-        if dz:
-            rows = torch.stack([g.flatten().float() for g in dz.values()])
-            at = torch.tensor(list(dz), device=rows.device)
-            gramian[at[:, None], at] = (rows @ rows.T).double()
-        # of several processes the rows hold disjoint samples: their Gramians add
-        self._weight = self.weigh_gradients(mean(gramian))
-        if dz:
-            shared.z.backward(sum((self._weight[i] * g for i, g in dz.items()), torch.zeros_like(shared.z)))
+        rows = {self.tasks.index(name): _flat(g) for name, g in gradients.items()}
+        for i, j in combinations_with_replacement(rows, 2):
+            gramian[i, j] = gramian[j, i] = torch.dot(rows[i], rows[j])
+        return gramian
 
     @torch.no_grad()
     def weigh_gradients(self, gramian: Tensor) -> Tensor:
@@ -191,6 +196,11 @@ class Aggregated(Balancer):
         for n, value in state["previous"].items():  # Nash-MTL starts its solver where the last step ended
             method = self.methods.get(n) or self.methods.setdefault(n, self.make(n))
             method.prvs_alpha = value.numpy()
+
+
+def _flat(gradient: Tensor) -> Tensor:
+    """One row, float32; a map (B, C, H, W) that is channels-last in memory is not copied."""
+    return (gradient.movedim(1, -1) if gradient.ndim == 4 else gradient).reshape(-1).float()
 
 
 def _root(gramian: Tensor) -> Tensor:

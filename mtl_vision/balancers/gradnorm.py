@@ -94,17 +94,18 @@ class GradNorm(Balancer):
         w = self.weight.detach()
         update = self.steps >= self.start and (self.steps - self.start) % self.interval == 0
         self._no_gradient = torch.zeros_like(shared.W) if update else None
-        total = torch.zeros_like(shared.z)
+        total: Tensor | None = None
         for name, g in shared.head_gradients(
             {name: share * w[self.tasks.index(name)] * loss for name, loss in losses.items()}
         ):
-            total += g
             self._losses.add(name, losses[name], share)
             if update:
                 (grad_W,) = torch.autograd.grad(shared.z, shared.W, g, retain_graph=True)
                 i = self.tasks.index(name)
                 self._gradients[i] = self._gradients.get(i, 0) + grad_W
-        shared.z.backward(total)
+            total = g if total is None else total.add_(g)
+        if total is not None:
+            shared.z.backward(total)
 
     @torch.no_grad()
     def step(self, mean: Mean = alone, shares: Mapping[str, float] | None = None) -> None:

@@ -90,6 +90,7 @@ class Trainer:
             with torch.no_grad():
                 kpi = {name: self.tasks[name].kpi(map, batch.targets[name]) for name, map in predictions.items()}
             self.balancer.observe(kpi, share)
+        del predictions  # at full size they would stand through the backward pass
         self.balancer.backward(losses, shared, share, distributed.mean)
         return losses
 

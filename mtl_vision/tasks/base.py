@@ -69,7 +69,11 @@ class Task(ABC):
         return torch.where(valid.any(), loss, prediction.sum() * 0)
 
     def kpi(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Key performance indicator of a batch: the share of valid pixels predicted well, a scalar in [0, 1]."""
+        """Key performance indicator of a batch: the share of valid pixels predicted well, a scalar in [0, 1].
+
+        Of every fourth row and column: it is a running figure, and costs next to nothing so.
+        """
+        prediction, target = prediction[..., ::4, ::4], target[..., ::4, ::4]
         return masked_mean(self.hits(prediction, target).float(), self.valid(target))
 
 
