@@ -178,6 +178,7 @@ class TrainConfig:
     Args:
         epochs: passes over the training split
         lr: AdamW's highest learning rate
+        backbone_lr: the backbone's rate as a share of lr; below 1 keeps more of a pretrained one
         weight_decay: AdamW's, on weights of two or more dimensions
         warmup: share of all steps over which the rate rises
         clip: largest norm of the model's gradient; 0 for none
@@ -187,6 +188,7 @@ class TrainConfig:
 
     epochs: int = 20
     lr: float = 2e-3
+    backbone_lr: float = 1.0
     weight_decay: float = 0.01
     warmup: float = 0.05
     clip: float = 0.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
@@ -25,14 +25,24 @@ from mtl_vision.models import Network
 from mtl_vision.tasks import Task
 
 
-def make_optimizer(model: Network, lr: float, weight_decay: float) -> AdamW:
-    """AdamW; norms and biases are not decayed."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=lr, fused=True)
+def make_optimizer(model: Network, lr: float, weight_decay: float, backbone_lr: float = 1.0) -> AdamW:
+    """AdamW; norms and biases are not decayed. backbone_lr: the backbone's rate as a share of the others'."""
+    backbone = {id(p) for p in model.backbone.parameters()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for p in model.parameters():
+        if p.requires_grad:
+            groups.setdefault((id(p) in backbone, p.ndim > 1), []).append(p)
+    return AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": lr * (backbone_lr if inside else 1),
+                "weight_decay": weight_decay if decayed else 0.0,
+            }
+            for (inside, decayed), parameters in groups.items()
+        ],
+        fused=True,
+    )
 
 
 def make_schedule(optimizer: AdamW, steps: int, warmup: float) -> LambdaLR:
@@ -124,7 +134,7 @@ class Trainer:
         pending: _Record | None = None
         start = time.perf_counter()
         for group in _groups(loader.epoch(epoch), self.accumulate, total):
-            lr = self.schedule.get_last_lr()[0]
+            lr = max(self.schedule.get_last_lr())
             losses = self.step(group)
             now = time.perf_counter()
             plain = {"step": self.steps - 1, "epoch": epoch, "lr": lr, "seconds": now - start}

@@ -142,7 +142,7 @@ def make_trainer(
 ) -> Trainer:
     """Network, balancer, optimiser and schedule on the device."""
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(model, config.train.lr, config.train.weight_decay)
+    optimizer = make_optimizer(model, config.train.lr, config.train.weight_decay, config.train.backbone_lr)
     steps = batches // config.train.accumulate * config.train.epochs
     return Trainer(
         model,
@@ -190,6 +190,7 @@ def check_ranges(config: Config) -> None:
         "train.epochs": 1,
         "train.accumulate": 1,
         "train.lr": 0,
+        "train.backbone_lr": 0,
         "train.clip": 0,
         "model.width": 16,
         "tasks.depth.max_depth": 0.1,
