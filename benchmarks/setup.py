@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import AdamW
 
 from benchmarks.common import Step, interleaved, machine, peak_memory, ratio
 from mtl_vision.balancers import Balancer
@@ -67,7 +68,7 @@ def make_setup(
 def loop(setup: Setup, backward: Callable[[list[Tensor]], object], network: nn.Module | None = None) -> Step:
     """The loop as one writes it by hand: forward, `backward` of the losses, AdamW. network: by default the setup's."""
     model = setup.model if network is None else network
-    optimizer = make_optimizer(model, LR, WEIGHT_DECAY)  # type: ignore[arg-type]
+    optimizer = AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
 
     def step() -> None:
         model.train()
