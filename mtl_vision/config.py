@@ -146,7 +146,7 @@ class BalancerConfig:
         norms: converged_gradients: a gradient norm a task
         scale: converged_gradients: multiplies all weights
         runs: run directories; fixed: a former run, whose mean weights are taken (GradNorm static); converged_gradients:
-            a single-task run a task
+            a single-task run a task; not read where weights or norms are given
         gamma: dtp: focusing exponent
         beta: db_mtl: forgetting factor
         temperature: dwa: higher is nearer to equal weights

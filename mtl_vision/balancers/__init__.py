@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mtl_vision.balancers import from_torchjd
+from mtl_vision.balancers import aggregators, scalarizers
 from mtl_vision.balancers.base import Balancer, Shared, Tally, alone
 from mtl_vision.balancers.converged_gradients import ConvergedGradients
 from mtl_vision.balancers.db_mtl import DBMTL
@@ -23,18 +23,18 @@ BALANCERS: dict[str, Callable[..., Balancer]] = {
     "dtp": DTP,
     "converged_gradients": ConvergedGradients,
     "db_mtl": DBMTL,
-    "dwa": from_torchjd.dwa,
-    "famo": from_torchjd.famo,
-    "imtl_l": from_torchjd.imtl_l,
-    "rlw": from_torchjd.rlw,
-    "geometric_mean": from_torchjd.geometric_mean,
-    "upgrad": from_torchjd.upgrad,
-    "pcgrad": from_torchjd.pcgrad,
-    "cagrad": from_torchjd.cagrad,
-    "mgda": from_torchjd.mgda,
-    "nash_mtl": from_torchjd.nash_mtl,
-    "aligned_mtl": from_torchjd.aligned_mtl,
-    "imtl_g": from_torchjd.imtl_g,
+    "dwa": scalarizers.dwa,
+    "famo": scalarizers.famo,
+    "imtl_l": scalarizers.imtl_l,
+    "rlw": scalarizers.rlw,
+    "geometric_mean": scalarizers.geometric_mean,
+    "upgrad": aggregators.upgrad,
+    "pcgrad": aggregators.pcgrad,
+    "cagrad": aggregators.cagrad,
+    "mgda": aggregators.mgda,
+    "nash_mtl": aggregators.nash_mtl,
+    "aligned_mtl": aggregators.aligned_mtl,
+    "imtl_g": aggregators.imtl_g,
 }
 
 __all__ = [

@@ -58,8 +58,10 @@ class Tally:
         self.sums[name] = self.sums.get(name, 0) + share * value.detach()
         self.shares[name] = self.shares.get(name, 0.0) + share
 
-    def take(self, mean: Mean, shares: Mapping[str, float] | None, order: Sequence[str]) -> tuple[list[str], Tensor]:
-        """The tasks that the step had, in `order`, and their means, (len,); then it begins anew.
+    def take(
+        self, mean: Mean, shares: Mapping[str, float] | None, order: Sequence[str], device: torch.device
+    ) -> tuple[list[str], Tensor]:
+        """The tasks that the step had, in `order`, and their means, (len,) on the device; then it begins anew.
 
         mean, shares: as `Balancer.step` has them. A task that this process lacked counts by the others' values.
         """
@@ -67,8 +69,8 @@ class Tally:
         names = [name for name in order if shares.get(name, 0) > 0]
         sums, self.sums, self.shares = self.sums, {}, {}
         if not names:
-            return [], torch.zeros(0)
-        none = torch.zeros_like(next(iter(sums.values()))) if sums else torch.zeros(())
+            return [], torch.zeros(0, device=device)
+        none = torch.zeros_like(next(iter(sums.values()))) if sums else torch.zeros((), device=device)
         total = mean(torch.stack([sums.get(name, none) for name in names]))
         parts = torch.tensor([shares[name] for name in names]).to(total.device, non_blocking=True)
         return names, total / parts
@@ -80,11 +82,10 @@ class Balancer(nn.Module):
     All state is in `state_dict`. `weight` is w (T,), float32, in the order of `tasks`. A micro-batch calls `backward`,
     an optimiser step calls `step` once afterwards.
 
-    positive: whether the method promises weights above 0. observes: it wants `observe` called before `backward`.
-    looks_back: it wants `look_back` called after the optimiser's step.
+    observes: it wants `observe` called before `backward`. looks_back: it wants `look_back` called after the optimiser's
+    step.
     """
 
-    positive = True
     observes = False
     looks_back = False
 
@@ -104,15 +105,19 @@ class Balancer(nn.Module):
         losses: a scalar a task; a task that the batch lacks is left out. share: 1 / number of micro-batches a step.
         mean: over processes, where there are more; all of them call `backward` equally often.
         """
-        weight = self.weigh(losses, mean)
+        weight = self.weigh(losses, share, mean)
         total = sum(weight[self.tasks.index(name)] * loss for name, loss in losses.items())
         if isinstance(total, Tensor):
             (share * total).backward()
             shared.z.backward(shared.leaf.grad)
 
-    def weigh(self, losses: Mapping[str, Tensor], mean: Mean) -> Tensor:
+    def weigh(self, losses: Mapping[str, Tensor], share: float, mean: Mean) -> Tensor:
         """The weights (T,) for a micro-batch with these losses."""
         return self.weight
+
+    def places(self, names: Sequence[str]) -> slice | list[int]:
+        """Where these tasks stand in (T,) tensors; all of them as a slice: a list would make a GPU wait."""
+        return slice(None) if len(names) == len(self.tasks) else [self.tasks.index(name) for name in names]
 
     def step(self, mean: Mean = alone, shares: Mapping[str, float] | None = None) -> None:
         """Steer the weights once all gradients of a step are there.

@@ -29,6 +29,8 @@ class ConvergedGradients(Balancer):
                 "balancer converged_gradients has no gradient norms: give in balancer.runs a single-task run a task, "
                 "or balancer.norms"
             )
-        set_weights(self, norms, "balancer.norms")
+        if scale <= 0:
+            raise ValueError(f"balancer.scale is {scale}: expected a number above 0")
+        set_weights(self, norms, "balancer.norms")  # g_i, and its checks
         inverse = 1 / self.weight
         self.weight.copy_(scale * len(self.tasks) * inverse / inverse.sum())

@@ -10,9 +10,10 @@ Each head gets the gradient of its own log(L_i + epsilon).
 Deviations, for a trunk that is run backward once: the norms are those of the gradients with respect to W, the last
 shared layer's weight, in place of all shared parameters; and the moving average gives the norms alone, while the
 direction is the batch's own: gtilde = alpha_k sum_i g_i / || ghat_i ||. At beta = 0 the two are one. beta is constant,
-where the authors let it fall with the steps. Micro-batches (and processes) are normalised each by itself; the average
-moves once a step, by their mean.
-Scale: a factor on a loss changes nothing in the gradients.
+where the authors let it fall with the steps. Each ghat_i is divided by 1 - beta^n after n steps with the task, so that
+one that comes late is not taken for small; where all tasks come in every batch this cancels. Micro-batches (and
+processes) are normalised each by itself; the average moves once a step, by their mean.
+Scale: a factor on a loss changes nothing.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class DBMTL(Balancer):
             raise ValueError(f"balancer.beta is {beta}: expected at least 0 and below 1")
         self.beta = beta
         self._average: dict[str, Tensor] = {}  # ghat_i, of W's shape
+        self._count: dict[str, int] = {}  # n
         self._gradients: dict[str, Tensor] = {}
         self._shares: dict[str, float] = {}
         self._like: Tensor | None = None
@@ -52,19 +54,21 @@ class DBMTL(Balancer):
             dz[name] = g
             self._gradients[name] = self._gradients.get(name, 0) + grad_W
             self._shares[name] = self._shares.get(name, 0.0) + share
-            norms[name] = self._moved(name, grad_W / share).norm().clamp(min=1e-12)
+            correction = 1 - self.beta ** (self._count.get(name, 0) + 1)
+            norms[name] = (self._moved(name, grad_W / share) / correction).norm().clamp(min=1e-12)
+        self._remember(losses, norms)
         if not dz:
             return
         largest = torch.stack(list(norms.values())).max()
         total = sum(((largest / norms[name]) * g for name, g in dz.items()), torch.zeros_like(shared.z))
         shared.z.backward(total)
-        self._remember(losses, norms, largest)
 
     def _moved(self, name: str, gradient: Tensor) -> Tensor:
         """ghat_i after this gradient."""
         return self.beta * self._average.get(name, 0) + (1 - self.beta) * gradient
 
-    def _remember(self, losses: Mapping[str, Tensor], norms: Mapping[str, Tensor], largest: Tensor) -> None:
+    def _remember(self, losses: Mapping[str, Tensor], norms: Mapping[str, Tensor]) -> None:
+        largest = torch.stack(list(norms.values())).max() if norms else None
         nothing = torch.full_like(self.weight, float("nan"))
         self._report = {key: nothing.clone() for key in ("weight", "head_weight", "grad_norm")}
         for name, norm in norms.items():
@@ -81,6 +85,7 @@ class DBMTL(Balancer):
             if shares.get(name, 0) > 0 and self._like is not None:
                 gradient = mean(self._gradients.get(name, torch.zeros_like(self._like)))
                 self._average[name] = self._moved(name, gradient / shares[name])
+                self._count[name] = self._count.get(name, 0) + 1
         self._gradients, self._shares = {}, {}
 
     def report(self) -> dict[str, Tensor]:
@@ -90,7 +95,8 @@ class DBMTL(Balancer):
         return self._report or super().report()
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"average": dict(self._average)}
+        return {"average": dict(self._average), "count": dict(self._count)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
+        self._count = dict(state["count"])
         self._average = {name: value.to(self.weight.device) for name, value in state["average"].items()}

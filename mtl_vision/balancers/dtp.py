@@ -8,8 +8,9 @@ ECCV 2018.
 The focal weight is large for a task that does badly: hard tasks come first. k_i is taken from the task's own metric on
 the training batch (`Task.kpi`).
 
-Deviations: one gamma for all tasks; the weights are those of the indicators up to the step before, and 1 in the first
-step; kbar is kept within [0.001, 0.999], so that weights stay positive and finite. The paper leaves alpha open.
+Deviations: the paper also weighs examples within a task, by a focal loss in place of each L_i; that is left to the
+tasks' losses. One gamma for all tasks; the weights are those of the indicators up to the step before, and 1 in the
+first step; kbar is kept within [0.001, 0.999], so that weights stay positive and finite. The paper leaves alpha open.
 Scale: the weights do not see the losses; a loss that is multiplied by c has c times its share in the gradient.
 """
 
@@ -34,6 +35,8 @@ class DTP(Balancer):
         super().__init__(tasks)
         if not 0 < alpha <= 1:
             raise ValueError(f"balancer.alpha is {alpha}: dtp expects a share above 0, at most 1")
+        if gamma < 0:
+            raise ValueError(f"balancer.gamma is {gamma}: expected at least 0")
         self.alpha, self.gamma = alpha, gamma
         self.register_buffer("kpi", torch.full((len(self.tasks),), float("nan")))  # kbar_i; NaN: not yet seen
         self.kpi: Tensor
@@ -47,14 +50,16 @@ class DTP(Balancer):
     @torch.no_grad()
     def step(self, mean: Mean = alone, shares: Mapping[str, float] | None = None) -> None:
         self._used = self.weight.clone()
-        names, k = self._seen.take(mean, shares, self.tasks)
+        names, k = self._seen.take(mean, shares, self.tasks, self.kpi.device)
         if not names:
             return
-        here = [self.tasks.index(name) for name in names]
+        here = self.places(names)
         before = self.kpi[here]
-        self.kpi[here] = torch.where(before.isnan(), k, self.alpha * k + (1 - self.alpha) * before)
+        moved = torch.where(before.isnan(), k, self.alpha * k + (1 - self.alpha) * before)
+        self.kpi[here] = torch.where(k.isnan(), before, moved)  # NaN: no pixel told anything
         p = self.kpi[here].clamp(EPS, 1 - EPS)
-        self.weight[here] = -((1 - p) ** self.gamma) * p.log()
+        focal = -((1 - p) ** self.gamma) * p.log()
+        self.weight[here] = torch.where(p.isnan(), self.weight[here], focal)
 
     def report(self) -> dict[str, Tensor]:
         """weight: the w_i that the step used. kpi: kbar_i (NaN: not yet seen)."""

@@ -1,4 +1,4 @@
-"""Fixed weights, and with them GradNorm static: Chen et al., ICML 2018, section 5.4.
+"""Fixed weights, and with them GradNorm static: Chen et al., ICML 2018, section 5.2.
 
     L = sum_i w_i L_i          w constant
 

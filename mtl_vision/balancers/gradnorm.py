@@ -21,7 +21,8 @@ Two parametrisations: `direct`, the paper's, where Adam moves w_i; and `exponent
 v_i by d L_grad / d v_i = w_i * d L_grad / d w_i: its steps are relative, and w_i stays positive by itself.
 
 Beyond the paper: with `direct` the w_i are kept at or above `floor` before they are renormalised, so that they stay
-positive under Adam's step; a task that a batch lacks is left out of that update's means and gets no gradient.
+positive under Adam's step; a task that a batch lacks is left out of that update's means, and its weight moves by the
+renormalisation alone.
 Scale: weights answer a factor on a loss in the course of the training, by its gradient norm; not at once.
 """
 
@@ -110,7 +111,7 @@ class GradNorm(Balancer):
     @torch.no_grad()
     def step(self, mean: Mean = alone, shares: Mapping[str, float] | None = None) -> None:
         self._report = {"weight": self.weight.clone()}
-        names, L = self._losses.take(mean, shares, self.tasks)
+        names, L = self._losses.take(mean, shares, self.tasks, self.weight.device)
         here = [self.tasks.index(name) for name in names]
         if here:
             self._remember_initial(here, L)
@@ -130,15 +131,19 @@ class GradNorm(Balancer):
     def _update(self, tasks: list[int], L: Tensor, G: Tensor) -> None:
         """One step of Adam on w, from the L_i(t) and G_i of these tasks."""
         T = len(self.tasks)
-        here = slice(None) if len(tasks) == T else tasks  # a list as an index would make a GPU wait
+        here = self.places([self.tasks[i] for i in tasks])
         inverse_rate = L / self.initial[here].clamp(min=1e-12)  # Ltilde_i
         r = inverse_rate / inverse_rate.mean()
         target = G.mean() * r**self.alpha
         pull = torch.sign(G - target) * G  # w_i * d L_grad / d w_i
         moved = self.v if self.exponential else self.weight
-        moved.grad = torch.zeros_like(self.weight)
-        moved.grad[here] = pull if self.exponential else pull / self.weight[here]
+        before = moved.clone()
+        moved.grad = torch.zeros_like(before)
+        moved.grad[here] = pull if self.exponential else pull / before[here]
         self.adam.step()
+        if len(tasks) < T:  # Adam's momentum would carry the missing on
+            before[here] = moved[here]
+            moved.copy_(before)
         if self.exponential:
             self.v.sub_(torch.logsumexp(self.v, 0) - math.log(T))
             self.weight.copy_(self.v.exp())

@@ -12,8 +12,8 @@ With the log-variance s_i = log sigma_i^2, as they learn it, L = sum_i c_i exp(-
 which is zero where w_i L_i = 1/2. s_i begins at 0.
 
 Deviations: s has an Adam of its own (`lr`), where the paper learns it with the network. A task that a batch lacks keeps
-its s_i. Depth and normals count as regression whatever their loss; once s has settled c_i makes no difference (w_i L_i
-= 1/2 either way), so an L1 loss, whose Laplace likelihood would have another c_i, loses nothing.
+its s_i. Depth and normals count as regression, with the Gaussian's form whatever their loss: an L1 loss would have the
+Laplace likelihood's, sqrt(2) L_i / sigma_i + log sigma_i, and settle at twice the weight.
 Scale: weights follow 1 / L_i in the course of the training, not at once.
 """
 
@@ -50,16 +50,16 @@ class Uncertainty(Balancer):
     @torch.no_grad()
     def step(self, mean: Mean = alone, shares: Mapping[str, float] | None = None) -> None:
         self._used = self.weight.clone()
-        names, L = self._losses.take(mean, shares, self.tasks)
+        names, L = self._losses.take(mean, shares, self.tasks, self.s.device)
         if not names:
             return
-        here = [self.tasks.index(name) for name in names]
-        before = self.s.clone()
+        here, before = self.places(names), self.s.clone()
         self.s.grad = torch.zeros_like(self.s)
         self.s.grad[here] = 0.5 - self.weight[here] * L
         self.adam.step()
-        missing = [i for i in range(len(self.tasks)) if i not in here]
-        self.s[missing] = before[missing]  # Adam's momentum would carry them on
+        if len(names) < len(self.tasks):  # Adam's momentum would carry the missing on
+            before[here] = self.s[here]
+            self.s.copy_(before)
         self.weight.copy_(self.c * torch.exp(-self.s))
 
     def report(self) -> dict[str, Tensor]:

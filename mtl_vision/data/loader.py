@@ -141,6 +141,7 @@ class Loader:
             persistent_workers=workers > 0,
             pin_memory=pin,
             worker_init_fn=_one_thread,
+            generator=torch.Generator().manual_seed(seed),  # it would draw from the global one, as methods do
         )
 
     def __len__(self) -> int:

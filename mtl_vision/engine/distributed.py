@@ -42,7 +42,7 @@ def mean(tensor: Tensor) -> Tensor:
     """Mean over processes."""
     if world() == 1:
         return tensor
-    tensor = tensor.contiguous()
+    tensor = tensor.clone(memory_format=torch.contiguous_format)  # the sum is made in place
     dist.all_reduce(tensor)
     return tensor / world()
 

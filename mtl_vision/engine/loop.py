@@ -92,7 +92,7 @@ class Trainer:
         self.steps += 1
         if self.balancer.looks_back:
             self._look_back(batches, shares)
-        return self._named(tally.take(alone, None, list(self.tasks)))
+        return self._named(tally.take(alone, None, list(self.tasks), self.device))
 
     def _backward(self, batch: Batch, share: float) -> dict[str, Tensor]:
         shared, predictions, losses = self._forward(batch)
@@ -121,7 +121,7 @@ class Trainer:
         for batch in batches:
             for name, loss in self._forward(batch)[2].items():
                 tally.add(name, loss, 1 / len(batches))
-        self.balancer.look_back(self._named(tally.take(distributed.mean, shares, list(self.tasks))))
+        self.balancer.look_back(self._named(tally.take(distributed.mean, shares, list(self.tasks), self.device)))
 
     @staticmethod
     def _named(means: tuple[list[str], Tensor]) -> dict[str, Tensor]:
