@@ -10,6 +10,7 @@ runs of equal weights are shared. Writes alpha.md and alpha.png.
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from statistics import fmean, stdev
 
 from matplotlib.figure import Figure
 
+from mtl_vision.balancers import GradNorm
 from mtl_vision.engine.former import mean_weights
 from mtl_vision.runtime.files import write_whole
 from studies import common
@@ -46,7 +48,8 @@ weight, its mean over the whole run.
 def label_of(study: Study, alpha: float) -> str:
     """The label of an alpha's runs: the method gradnorm:alpha=ALPHA, or gradnorm where that is the recipe's own."""
     balancer = study.recipe.balancer
-    own = balancer.name == "gradnorm" and balancer.alpha == alpha
+    default = inspect.signature(GradNorm).parameters["alpha"].default
+    own = alpha == (default if balancer.alpha is None else balancer.alpha) and balancer.name == "gradnorm"
     return common.read_spec("gradnorm" if own else f"gradnorm:alpha={alpha:g}")[0]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-STRETCH = 5  # neighbouring frames often show one room: they stay on one side
+STRETCH = 5  # neighbouring frames often show one room: most of them stay on one side
 
 
 def held_out(stems: Sequence[str], count: int) -> list[str]:

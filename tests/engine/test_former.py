@@ -65,7 +65,7 @@ def test_static_and_converged_runs(rooms: Path, tmp_path: Path) -> None:
     expected = mean_weights(moved)
     assert max(expected.values()) > 1.05
     settled = yaml.safe_load((static / "config.yaml").read_text())["balancer"]
-    assert settled["runs"] is None and settled["weights"] == pytest.approx(expected)
+    assert settled["runs"] == [str(moved)] and settled["weights"] == pytest.approx(expected)
     assert mean_weights(static) == pytest.approx(expected, rel=1e-5)
 
     single = [train(task, f"--tasks.names=[{task}]") for task in TASKS]
