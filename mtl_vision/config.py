@@ -142,6 +142,7 @@ class BalancerConfig:
         interval: gradnorm: steps between updates of the weights
         start: gradnorm: steps before the first update
         parametrisation: gradnorm: direct or exponential
+        place: gradnorm, db_mtl: layer whose weight is W; last_shared, or backbone, the first one above it (costs more)
         weights: fixed: a weight a task
         norms: converged_gradients: a gradient norm a task
         scale: converged_gradients: multiplies all weights
@@ -161,6 +162,7 @@ class BalancerConfig:
     interval: int | None = None
     start: int | None = None
     parametrisation: str | None = None
+    place: str | None = None
     weights: dict[str, float] | None = None
     norms: dict[str, float] | None = None
     scale: float | None = None

@@ -137,8 +137,12 @@ def make_balancer(config: BalancerConfig, tasks: Mapping[str, Task]) -> tuple[Ba
         raise ValueError(f"unknown balancer '{config.name}'{near}: expected {', '.join(BALANCERS)}")
     make = BALANCERS[config.name]
     accepted = inspect.signature(make).parameters
-    given = {key: value for key, value in vars(config).items() if key not in ("name", "runs") and value is not None}
+    given = {
+        key: value for key, value in vars(config).items() if key not in ("name", "runs", "place") and value is not None
+    }
     unused = [key for key in given if key not in accepted]
+    if config.place is not None and config.name not in ("gradnorm", "db_mtl"):
+        unused.append("place")
     arguments = {key: value for key, value in given.items() if key in accepted}
     if "theoretical" in accepted:
         values = {name: task.initial_loss() for name, task in tasks.items()}

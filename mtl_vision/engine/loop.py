@@ -70,6 +70,7 @@ class Trainer:
     precision: torch.dtype = torch.float32
     clip: float = 0.0
     accumulate: int = 1
+    place: str = "last_shared"
     steps: int = 0
 
     def step(self, batches: list[Batch]) -> dict[str, Tensor]:
@@ -109,7 +110,7 @@ class Trainer:
         names = [name for name in self.tasks if name in batch.present]
         size = (batch.image.shape[-2], batch.image.shape[-1])
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            shared = Shared.cut(self.model.encode(batch.image), self.model.last_shared.weight)
+            shared = Shared.cut(self.model.encode(batch.image), self.model.shared_weight(self.place))
             predictions = self.model.decode(shared.leaf, size, names)
             losses = {name: self.tasks[name].loss(predictions[name], batch.targets[name]) for name in names}
         return shared, predictions, losses

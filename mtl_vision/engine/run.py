@@ -154,6 +154,7 @@ def make_trainer(
         pick_precision(config.run.precision, device),
         config.train.clip,
         config.train.accumulate,
+        config.balancer.place or "last_shared",
     )
 
 

@@ -33,6 +33,13 @@ class Fusion(nn.Module):
         self.smooth = nn.ModuleList(separable(width, width) for _ in channels)
         self.last_shared = nn.Conv2d(width, width, 1)
 
+    @property
+    def deepest(self) -> nn.Conv2d:
+        """The 1x1 convolution that the deepest level enters by."""
+        layer = self.lateral[-1].get_submodule("0")
+        assert isinstance(layer, nn.Conv2d)
+        return layer
+
     def forward(self, levels: list[Tensor], size: tuple[int, int]) -> Tensor:
         """size: (H / 4, W / 4). Returns z (B, width, H / 4, W / 4)."""
         fused: Tensor | None = None

@@ -73,8 +73,17 @@ class Network(nn.Module):
 
     @property
     def last_shared(self) -> nn.Conv2d:
-        """The layer whose weight is GradNorm's W; z is its output."""
+        """The layer whose output is z; by default its weight is GradNorm's W."""
         return self.fusion.last_shared
+
+    def shared_weight(self, place: str) -> nn.Parameter:
+        """W, the weight at which gradient norms are taken: of the `last_shared` layer, or of the first layer above the
+        deepest features of the `backbone`, where they are as they are within it.
+        """
+        layers = {"last_shared": self.last_shared, "backbone": self.fusion.deepest}
+        if place not in layers:
+            raise ValueError(f"balancer.place is '{place}': expected {', '.join(layers)}")
+        return layers[place].weight
 
     def encode(self, image: Tensor) -> Tensor:
         """image: (B, 3, H, W), uint8 or float in 0..255, RGB. Returns z (B, width, H' / 4, W' / 4), H' padded."""

@@ -65,15 +65,20 @@ def task_losses(net: Net, z: Tensor, targets: list[Tensor]) -> dict[str, Tensor]
     return {str(i): (head(z) - t).square().mean() for i, (head, t) in enumerate(zip(net.heads, targets, strict=True))}
 
 
-def ours(net: Net, balancer: GradNorm, step: int) -> None:
+def weight_at(net: Net, deep: bool) -> nn.Parameter:
+    """W: of the last shared layer, or of a layer before it."""
+    return net.trunk.get_parameter("0.weight") if deep else net.shared.weight
+
+
+def ours(net: Net, balancer: GradNorm, step: int, deep: bool = False) -> None:
     x, targets = data(step, len(net.heads))
-    shared = Shared.cut(net.shared(net.trunk(x)), net.shared.weight)
+    shared = Shared.cut(net.shared(net.trunk(x)), weight_at(net, deep))
     balancer.backward(task_losses(net, shared.leaf, targets), shared)
     balancer.step()
 
 
-@pytest.mark.parametrize("T, alpha", [(2, 1.5), (3, 0.12), (3, 0.0)])
-def test_equals_double_backward_reference(T: int, alpha: float) -> None:
+@pytest.mark.parametrize("T, alpha, deep", [(2, 1.5, False), (3, 0.12, False), (3, 0.0, False), (3, 1.5, True)])
+def test_equals_double_backward_reference(T: int, alpha: float, deep: bool) -> None:
     """Weights and model gradients over 20 steps equal autograd's derivative of L_grad with respect to w alone."""
     torch.manual_seed(0)
     mine, theirs = Net(T), Net(T)
@@ -85,7 +90,7 @@ def test_equals_double_backward_reference(T: int, alpha: float) -> None:
     initial: Tensor | None = None
     for step in range(20):
         sgd[0].zero_grad()
-        ours(mine, balancer, step)
+        ours(mine, balancer, step, deep)
 
         sgd[1].zero_grad()
         x, targets = data(step, T)
@@ -93,7 +98,7 @@ def test_equals_double_backward_reference(T: int, alpha: float) -> None:
         initial = losses.detach() if initial is None else initial
         weighted = w * losses
         G = torch.stack(
-            [torch.autograd.grad(l, theirs.shared.weight, create_graph=True)[0].norm() for l in weighted]  # noqa: E741
+            [torch.autograd.grad(l, weight_at(theirs, deep), create_graph=True)[0].norm() for l in weighted]  # noqa: E741
         )
         rate = losses.detach() / initial
         target = (G.mean() * (rate / rate.mean()) ** alpha).detach()

@@ -38,6 +38,21 @@ def test_what_a_method_has_no_use_for_is_told() -> None:
     assert unused == ["alpha"]
 
 
+def test_the_place_of_w() -> None:
+    """W may stand deeper; a place that there is not is an error that names the ones there are."""
+    config = parse(["--balancer.place=backbone"])
+    tasks = build.make_tasks(config.tasks, class_set("nyu13"))
+    assert build.make_balancer(config.balancer, tasks)[1] == []
+    network = build.make_network(config, tasks)
+    assert network.shared_weight("last_shared") is network.last_shared.weight
+    deepest = network.shared_weight("backbone")
+    assert deepest.shape == (config.model.width, network.backbone.channels[-1], 1, 1)
+    with pytest.raises(ValueError, match="balancer.place is 'head': expected last_shared, backbone"):
+        network.shared_weight("head")
+    other = parse(["--balancer.name=dtp", "--balancer.place=backbone"])
+    assert build.make_balancer(other.balancer, tasks)[1] == ["place"]
+
+
 def test_uncertainty_learns_which_tasks_classify() -> None:
     config = parse(["--balancer.name=uncertainty"])
     balancer, _ = build.make_balancer(config.balancer, build.make_tasks(config.tasks, class_set("nyu13")))
