@@ -76,7 +76,7 @@ class Network(nn.Module):
         """The layer whose output is z; by default its weight is GradNorm's W."""
         return self.fusion.last_shared
 
-    def shared_weight(self, place: str) -> nn.Parameter:
+    def shared_weight(self, place: str) -> Tensor:
         """W, the weight at which gradient norms are taken: of the `last_shared` layer, or of the first layer above the
         deepest features of the `backbone`, where they are as they are within it.
         """
