@@ -68,7 +68,7 @@ class DBMTL(Balancer):
         return self.beta * self._average.get(name, 0) + (1 - self.beta) * gradient
 
     def _remember(self, losses: Mapping[str, Tensor], norms: Mapping[str, Tensor]) -> None:
-        largest = torch.stack(list(norms.values())).max() if norms else None
+        largest = torch.stack([self.weight.new_zeros(()), *norms.values()]).max()
         nothing = torch.full_like(self.weight, float("nan"))
         self._report = {key: nothing.clone() for key in ("weight", "head_weight", "grad_norm")}
         for name, norm in norms.items():
