@@ -140,7 +140,9 @@ def finish(
 def make_trainer(
     config: Config, tasks: dict[str, Task], model: Network, balancer: Balancer, batches: int, device: torch.device
 ) -> Trainer:
-    """Network, balancer, optimiser and schedule on the device."""
+    """Network, balancer, optimiser and schedule on the device. Raises ValueError for an unknown balancer.place."""
+    place = config.balancer.place or "last_shared"
+    model.shared_weight(place)  # before anything is written
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, config.train.lr, config.train.weight_decay, config.train.backbone_lr)
     steps = batches // config.train.accumulate * config.train.epochs
@@ -154,7 +156,7 @@ def make_trainer(
         pick_precision(config.run.precision, device),
         config.train.clip,
         config.train.accumulate,
-        config.balancer.place or "last_shared",
+        place,
     )
 
 
