@@ -82,10 +82,8 @@ class Aggregated(Balancer):
         if not self.unit:
             return method(gramian)
         norm = gramian.diagonal().sqrt()
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "You are solving a parameterized problem that is not DPP"
-            )  # CVXPY says so
+        with warnings.catch_warnings():  # CVXPY's, of TorchJD's problem: it says that it could be faster
+            warnings.filterwarnings("ignore", "You are solving a parameterized problem that is not DPP")
             return method(_root(gramian / (norm[:, None] * norm))) / norm
 
     def report(self) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ renormalised to sum to T, the number of tasks.
 
 How it is done cheaply: each head is run backward once, from w_i L_i to its own parameters and to z; grad_W of it comes
 from z's gradient through the last shared layer alone; then the trunk is run backward once, from sum_i w_i dL_i/dz.
+W may be an earlier layer's weight too: then grad_W takes a way back from z to that layer, once a task.
 
 Two parametrisations: `direct`, the paper's, where Adam moves w_i; and `exponential`, w_i = exp(v_i), where Adam moves
 v_i by d L_grad / d v_i = w_i * d L_grad / d w_i: its steps are relative, and w_i stays positive by itself.
