@@ -56,9 +56,8 @@ class Scalarized(Balancer):
 
     @torch.no_grad()
     def step(self, mean: Mean = alone, shares: Mapping[str, float] | None = None) -> None:
-        _, self._before = self._losses.take(
-            alone, None, self.tasks, self.last.device
-        )  # `last` is a mean over processes already
+        # `last` is a mean over processes already
+        _, self._before = self._losses.take(alone, None, self.tasks, self.last.device)
         if self.adam is not None:
             self.adam.step()
             self.adam.zero_grad()

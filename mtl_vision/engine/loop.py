@@ -78,10 +78,9 @@ class Trainer:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         share = 1 / len(batches)
-        batches = [batch.to(self.device) for batch in batches]
         tally = Tally()
         for batch in batches:
-            for name, loss in self._backward(batch, share).items():
+            for name, loss in self._backward(batch.to(self.device), share).items():
                 tally.add(name, loss, share)
         shares = distributed.mean_values(tally.shares)
         distributed.average_gradients(self.model.parameters())
@@ -120,7 +119,7 @@ class Trainer:
         """Tell the balancer the losses of the same batches after the step."""
         tally = Tally()
         for batch in batches:
-            for name, loss in self._forward(batch)[2].items():
+            for name, loss in self._forward(batch.to(self.device))[2].items():
                 tally.add(name, loss, 1 / len(batches))
         self.balancer.look_back(self._named(tally.take(distributed.mean, shares, list(self.tasks), self.device)))
 

@@ -29,7 +29,7 @@ ROWS = (
 
 
 def plot_weights(history: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None:
-    """Weights, gradient norms, rates and losses over time, a line a task; smoothed where they are noisy."""
+    """Weights, gradient norms, rates and losses over time, a line a task, smoothed; faint: as they were."""
     rows = [(key, label) for key, label in ROWS if any(key in record for record in history)]
     tasks = list(history[-1]["weight"])
     figure = Figure(figsize=(9, 2.3 * len(rows) + 0.4), layout="constrained")
@@ -43,9 +43,8 @@ def plot_weights(history: Sequence[Mapping[str, Any]], path: Path, title: str = 
             step, value = np.array(points, float).T
             if key == "loss":
                 value = value / max(value[: max(len(value) // 100, 1)].mean(), 1e-12)
-            if key != "weight":
-                axis.plot(step, value, color=colour, alpha=0.15, linewidth=0.6)
-                step, value = _smooth(step, value)
+            axis.plot(step, value, color=colour, alpha=0.15, linewidth=0.6)
+            step, value = _smooth(step, value)
             axis.plot(step, value, color=colour, label=task, linewidth=1.6)
         if key in ("grad_norm", "loss"):
             axis.set_yscale("log")
