@@ -88,10 +88,10 @@ class FolderDataset:
         if self.description.normals is not None and self.description.normals.derive:
             if camera is not None and "depth" in targets and targets["depth"].shape == size:
                 targets["normals"] = normals_from_depth(targets["depth"], camera)
-        elif "normals" in self.files and stem in self.files["normals"]:
-            targets["normals"] = self._normals(self.files["normals"][stem])
-        if "segmentation" in self.files and stem in self.files["segmentation"]:
-            targets["segmentation"] = self._segmentation(self.files["segmentation"][stem])
+        elif (vectors := self.vectors(index)) is not None:
+            targets["normals"] = _unit(vectors)
+        if (labels := self._segmentation(index)) is not None:
+            targets["segmentation"] = labels
         for name, array in targets.items():
             if array.shape[:2] != size:
                 raise DataError(
@@ -140,9 +140,11 @@ class FolderDataset:
             metres[stored == fmt.invalid] = 0
         return np.maximum(metres, 0)
 
-    def _normals(self, path: Path) -> np.ndarray:
-        fmt = self.description.normals
-        assert fmt is not None
+    def vectors(self, index: int) -> np.ndarray | None:
+        """The stored normals (H, W, 3) float32 in our axes, at whatever length they have; None where there are none."""
+        fmt, path = self.description.normals, self.files.get("normals", {}).get(self.stems[index])
+        if fmt is None or path is None:
+            return None
         stored = _read(path)
         if stored.ndim != 3 or stored.shape[2] != 3 or stored.dtype not in (np.uint8, np.uint16):
             raise DataError(
@@ -150,24 +152,36 @@ class FolderDataset:
                 f"{stored.shape}"
             )
         vectors = stored[..., ::-1].astype(np.float32) / (np.iinfo(stored.dtype).max / 2) - 1
-        vectors = np.stack([vectors[..., "xyz".index(a[-1])] * (-1 if a[0] == "-" else 1) for a in fmt.axes], axis=-1)
-        return np.where((stored != 0).any(axis=-1, keepdims=True), normalise(vectors), 0).astype(np.float32)
+        return np.stack([vectors[..., "xyz".index(a[-1])] * (-1 if a[0] == "-" else 1) for a in fmt.axes], axis=-1)
 
-    def _segmentation(self, path: Path) -> np.ndarray:
-        assert self._labels is not None and self.classes is not None
-        stored = _single(path)
-        ids = self._labels[stored]
+    def ids(self, index: int) -> np.ndarray | None:
+        """The stored label values (H, W), uint8 or uint16; None where there are none."""
+        path = self.files.get("segmentation", {}).get(self.stems[index])
+        return None if path is None else _single(path)
+
+    def _segmentation(self, index: int) -> np.ndarray | None:
+        stored = self.ids(index)
+        if stored is None:
+            return None
         fmt = self.description.segmentation
-        assert fmt is not None
+        assert self._labels is not None and fmt is not None
+        ids = self._labels[stored]
         last = fmt.first + len(fmt.class_set().names) - 1
         odd = np.unique(stored[(ids == IGNORE) & (stored != fmt.void)])
         odd = odd[(odd < fmt.first) | (odd > last)]
         if odd.size:
             raise DataError(
-                f"{path}: label {odd[0]} is not a class: expected {fmt.first}..{last}, or {fmt.void} for void; "
-                "correct segmentation.first, .void or .classes in the description"
+                f"{self.files['segmentation'][self.stems[index]]}: label {odd[0]} is not a class: expected "
+                f"{fmt.first}..{last}, or {fmt.void} for void; correct segmentation.first, .void or .classes in the "
+                "description"
             )
         return ids
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (H, W, 3) at unit length; what is far from it, such as black or grey in a picture, is invalid."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.where((length > 0.5) & (length < 1.5), normalise(vectors), 0).astype(np.float32)
 
 
 def _files(folder: Path) -> dict[str, Path]:
