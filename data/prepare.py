@@ -9,26 +9,18 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
-from mtl_vision.data.description import (
-    FILE_NAME,
-    DataError,
-    DepthFormat,
-    Description,
-    LabelFormat,
-    NormalsFormat,
-    read_description,
-)
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.geometry import resize
-from mtl_vision.data.nyuv2_mat import CAMERA, NYUv2Mat
+from mtl_vision.data.convert import convert_folder, convert_mat, with_choices
+from mtl_vision.data.description import FILE_NAME, DataError, read_description
+from mtl_vision.data.folder import open_splits
+from mtl_vision.data.formats import formats
+from mtl_vision.data.recognise import describe
 from mtl_vision.data.report import contact_sheet, report_split, to_text
-from mtl_vision.data.sample import Sample
 from mtl_vision.data.synthetic.dataset import write_rooms
-from mtl_vision.data.write import FolderWriter
 from mtl_vision.runtime.encode import png
 from mtl_vision.runtime.files import write_whole
+
+MAT = "nyu_depth_v2_labeled.mat"
+DESCRIPTION = f"{FILE_NAME} of a folder that has none beside its data, or a known form: {', '.join(formats())}"
 
 
 def size(text: str) -> tuple[int, int]:
@@ -50,75 +42,19 @@ def synthetic(args: argparse.Namespace) -> int:
 
 
 def convert(args: argparse.Namespace) -> int:
-    """Any known NYUv2 source to the canonical folder."""
-    if args.source.suffix == ".mat":
-        count = convert_mat(args)
+    """Any known source to the canonical folder."""
+    mat = args.source / MAT if (args.source / MAT).is_file() else args.source
+    if mat.suffix == ".mat":
+        count = convert_mat(mat, args.out, args.splits, args.classes or "nyu40", args.depth, args.normals, args.size)
     elif args.source.is_dir():
-        count = convert_folder(args)
+        description = describe(args.source, args.description)
+        print(f"{args.source}: {description.source}; {', '.join(description.targets())}")
+        chosen = with_choices(description, args.depth, args.normals)
+        count = convert_folder(args.source, args.out, chosen, args.classes, args.size)
     else:
-        raise DataError(
-            f"{args.source}: expected nyu_depth_v2_labeled.mat, or a folder with a {FILE_NAME} (or --description)"
-        )
+        raise DataError(f"{args.source}: expected {MAT}, or a folder with a {FILE_NAME} or in one of the known forms")
     print(f"{count} samples in {args.out}; look at them with: python data/prepare.py check {args.out}")
     return 0
-
-
-def convert_mat(args: argparse.Namespace) -> int:
-    """nyu_depth_v2_labeled.mat; normals are derived."""
-    classes = args.classes or "nyu40"
-    source = NYUv2Mat(args.source, args.splits, classes)
-    camera: dict[str, float] = {**asdict(CAMERA), "height": 480, "width": 640}
-    description = Description(
-        source="NYUv2 labelled set (nyu_depth_v2_labeled.mat), in-filled depth; normals derived from depth",
-        depth=DepthFormat(),
-        normals=NormalsFormat(),
-        segmentation=LabelFormat(classes=classes),
-        intrinsics=camera,
-    )
-    with FolderWriter(args.out, description) as writer:
-        for split, sample in tqdm(source, total=len(source), desc="converting"):
-            writer.write(split, fitted(sample, args.size))
-    return len(source)
-
-
-def convert_folder(args: argparse.Namespace) -> int:
-    """A folder that a description tells of; derived normals are stored."""
-    described = read_description(args.description or args.source / FILE_NAME)
-    sources = open_splits(args.source, described, args.classes)
-    first = sources[0]
-    labels = first.classes
-    derived = described.normals is not None and described.normals.derive
-    description = Description(
-        source=described.source + ("; normals derived from depth" if derived else ""),
-        splits={source.split: source.split for source in sources},
-        depth=described.depth and DepthFormat(),
-        normals=described.normals and NormalsFormat(),
-        segmentation=labels
-        and LabelFormat(
-            classes=labels.name or list(labels.names), palette=None if labels.name else list(labels.palette)
-        ),
-        intrinsics=described.intrinsics,
-    )
-    with FolderWriter(args.out, description) as writer:
-        for source in sources:
-            for index in tqdm(range(len(source)), desc=f"converting {source.split}"):
-                writer.write(source.split, fitted(source[index], args.size))
-    return sum(len(source) for source in sources)
-
-
-def fitted(sample: Sample, wanted: tuple[int, int] | None) -> Sample:
-    """The sample at the size asked for."""
-    return resize(sample, wanted) if wanted else sample
-
-
-def open_splits(root: Path, description: Description, classes: str | None = None) -> list[FolderDataset]:
-    """Every split that is there."""
-    found = [split for split, folder in description.splits.items() if (root / folder).is_dir()]
-    if not found:
-        raise DataError(
-            f"{root} has none of the splits {', '.join(description.splits.values())}: name them in 'splits'"
-        )
-    return [FolderDataset(root, split, description, classes) for split in found]
 
 
 def check(args: argparse.Namespace) -> int:
@@ -151,13 +87,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (%(default)s)")
     p.set_defaults(run=synthetic)
 
-    p = commands.add_parser("convert", help="any known NYUv2 source -> the canonical folder, normals derived if absent")
-    p.add_argument("source", type=Path, help="nyu_depth_v2_labeled.mat, or a folder")
+    p = commands.add_parser("convert", help="any known source -> the canonical folder, normals derived if absent")
+    p.add_argument("source", type=Path, help=f"{MAT}, or a folder")
     p.add_argument("--out", type=Path, required=True, help="folder to make")
     p.add_argument("--classes", choices=("nyu13", "nyu40"), help="class set to store (.mat: nyu40; folder: its own)")
     p.add_argument("--size", type=size, help="HEIGHTxWIDTH to store at (as it is)")
+    p.add_argument("--depth", choices=("filled", "raw"), default="filled", help="with its holes filled, or raw")
+    p.add_argument("--normals", choices=("stored", "derived", "none"), help="(stored if there are, else derived)")
     p.add_argument("--splits", type=Path, help="splits.mat (the published split is built in)")
-    p.add_argument("--description", type=Path, help=f"{FILE_NAME} of a folder that has none beside its data")
+    p.add_argument("--description", help=DESCRIPTION)
     p.set_defaults(run=convert)
 
     p = commands.add_parser("check", help="what is in a data set, and what looks wrong with it, with pictures")

@@ -28,6 +28,7 @@ STORED: dict[str, tuple[type, tuple[int, ...]]] = {
     "depth": (np.float32, ()),
     "normals": (np.int16, (3,)),
     "segmentation": (np.uint8, ()),
+    "instances": (np.uint8, ()),
 }
 
 

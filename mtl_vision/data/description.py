@@ -8,63 +8,74 @@
     segmentation: {folder: label, first: 0, void: 255, classes: nyu13}  # or classes: [names], palette: [[r, g, b]]
     intrinsics: {fx: .., fy: .., cx: .., cy: .., height: 480, width: 640}
 
-A target that does not exist is left out.
+A target that does not exist is left out. `format: NAME` takes all that is not said from a known form (formats.py).
+data/README.md tells every key.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mtl_vision.data import forms
 from mtl_vision.data.classes import ClassSet, class_set, make_palette
+from mtl_vision.data.error import DataError
+from mtl_vision.data.formats import formats
 from mtl_vision.data.sample import Intrinsics
 from mtl_vision.runtime.kinds import IGNORE
 
 FILE_NAME = "dataset.yaml"
 AXES = ("x", "y", "z", "-x", "-y", "-z")
-
-
-class DataError(Exception):
-    """The data are not as expected; the message names the file, what was expected and what to do."""
+COLUMNS = ("image", "depth", "normals", "segmentation", "instances")
 
 
 @dataclass(frozen=True)
 class DepthFormat:
-    """metres = value * scale + offset; `invalid` is the stored value that means no depth (None: there is none)."""
+    """metres = value * scale + offset; `invalid` is the stored value that means no depth (None: there is none).
+
+    full_scale: metres at the largest value that the file's type holds, in place of scale. wraps: 16-bit values that
+    start again at 0 beyond 65535. raw: folder of the maps with the sensor's holes. key: variable of .mat files.
+    """
 
     folder: str = "depth"
     scale: float = 0.001
     offset: float = 0.0
     invalid: int | None = 0
+    full_scale: float | None = None
+    wraps: bool = False
+    raw: str | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True)
 class NormalsFormat:
-    """RGB pictures of (n + 1) / 2, 8 or 16 bits, black = invalid; `derive` takes them from depth instead.
+    """Vectors (.npy, .mat), or RGB pictures of (n + 1) / 2, 8 or 16 bits; `derive` takes them from depth instead.
 
-    axes: our x, y, z in terms of the stored vector's axes, for sources of another frame: [x, -y, -z] turns y and z.
+    Vectors far from unit length (black or grey pixels) are invalid. axes: our x, y, z in terms of the stored vector's
+    axes, for sources of another frame: [x, -y, -z] turns y and z.
     """
 
     folder: str = "normals"
     axes: tuple[str, str, str] = ("x", "y", "z")
     derive: bool = False
+    key: str | None = None
 
 
 @dataclass(frozen=True)
 class LabelFormat:
-    """Class ids as pixel values; the first class stands at `first`, `void` means no label."""
+    """Class ids as values; the first class stands at `first`, `void` means no label."""
 
     folder: str = "label"
     first: int = 0
     void: int = 255
     classes: str | list[str] = "nyu13"
     palette: list[tuple[int, int, int]] | None = None
+    key: str | None = None
 
     def class_set(self) -> ClassSet:
         """The classes as they are stored."""
@@ -75,20 +86,41 @@ class LabelFormat:
 
 
 @dataclass(frozen=True)
+class InstancesFormat:
+    """Numbers that tell the things in a picture apart, 0 to 254; 255 means none. No task uses them yet."""
+
+    folder: str = "instances"
+
+
+@dataclass(frozen=True)
 class Description:
-    """A data set's `dataset.yaml`."""
+    """A data set's `dataset.yaml`.
+
+    A folder name with `{split}` in it is taken from the root, else it lies in the split's folder; one with `*` is a
+    pattern, whose star is the sample's name. lists: a file a split that lists its samples; columns: what stands in the
+    columns of its lines. numbered: the files have NYUv2's official numbers, the first of which is this one, and the
+    official split. mirrored: the files are mirrored left to right. fit: pictures are resized to their maps.
+    scenes: a file of lines "sample scene".
+    """
 
     source: str = "not stated"
     splits: dict[str, str] = field(default_factory=lambda: {s: s for s in ("train", "val", "test")})
+    lists: dict[str, str] | None = None
+    columns: list[str] | None = None
+    numbered: int | None = None
+    mirrored: bool = False
+    fit: bool = False
     image: str = "rgb"
     depth: DepthFormat | None = None
     normals: NormalsFormat | None = None
     segmentation: LabelFormat | None = None
+    instances: InstancesFormat | None = None
     intrinsics: dict[str, float] | None = None
+    scenes: str | None = None
 
     def targets(self) -> tuple[str, ...]:
         """The targets that exist."""
-        return tuple(name for name in ("depth", "normals", "segmentation") if getattr(self, name) is not None)
+        return tuple(name for name in TARGETS if getattr(self, name) is not None)
 
     def camera(self, size: tuple[int, int]) -> Intrinsics | None:
         """The camera at an image size (H, W)."""
@@ -100,8 +132,15 @@ class Description:
 
     def to_yaml(self) -> str:
         """The file's text."""
-        data = {key: value for key, value in asdict(self).items() if value is not None}
-        return yaml.safe_dump(_plain(data), sort_keys=False, allow_unicode=True, default_flow_style=None)
+        return yaml.safe_dump(_plain(asdict(self)), sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+TARGETS = {
+    "depth": DepthFormat,
+    "normals": NormalsFormat,
+    "segmentation": LabelFormat,
+    "instances": InstancesFormat,
+}
 
 
 def read_description(path: Path) -> Description:
@@ -116,136 +155,125 @@ def read_description(path: Path) -> Description:
         raise DataError(f"{path} can not be read ({error.strerror}): expected a {FILE_NAME}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid YAML: {error}") from error
-    description = _build(Description, data, str(path))
-    for name, cls in (("depth", DepthFormat), ("normals", NormalsFormat), ("segmentation", LabelFormat)):
+    return make_description(data, str(path))
+
+
+def known_description(name: str) -> Description:
+    """The description of a known form (formats.py), by its name."""
+    return make_description(_known(name, "format"), name)
+
+
+def make_description(data: Any, where: str) -> Description:
+    """A description from what a YAML file says; where: the file, for the errors."""
+    if isinstance(data, Mapping) and "format" in data:
+        said = {key: value for key, value in data.items() if key != "format"}
+        data = _over(_known(data["format"], f"{where}: format"), said)
+    description: Description = forms.build(Description, data, where, _FORMS)
+    for name, cls in TARGETS.items():
         value = getattr(description, name)
         if value is not None:
-            description = _replace(description, name, _build(cls, value, f"{path}: {name}"))
-    _check(description, path)
+            description = replace(description, **{name: forms.build(cls, value, f"{where}: {name}", _FORMS)})
+    _check(description, where)
     return description
 
 
-def _check(description: Description, path: Path) -> None:
+def _known(name: Any, where: str) -> dict[str, Any]:
+    if name not in formats():
+        near = "".join(f" ({one}?)" for one in difflib.get_close_matches(str(name), formats(), 1))
+        raise DataError(f"{where}: unknown form '{name}'{near}: expected one of {', '.join(formats())}")
+    return formats()[name].description
+
+
+def _over(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said, over what is known; the keys of a target one by one, other values whole."""
+    joined = {**known, **said}
+    for name in TARGETS:
+        if isinstance(known.get(name), Mapping) and isinstance(said.get(name), Mapping):
+            joined[name] = {**known[name], **said[name]}
+    return {key: value for key, value in joined.items() if value is not None}
+
+
+def _check(description: Description, where: str) -> None:
     normals, camera = description.normals, description.intrinsics
-    if description.depth is not None and description.depth.scale == 0:
-        raise DataError(f"{path}: depth.scale is 0: expected metres a step, such as 0.001 for millimetres")
+    if description.depth is not None:
+        _check_depth(description.depth, where)
     if camera is not None and set(camera) != {"fx", "fy", "cx", "cy", "height", "width"}:
-        raise DataError(f"{path}: intrinsics has {sorted(camera)}: expected fx, fy, cx, cy, height and width")
+        raise DataError(f"{where}: intrinsics has {sorted(camera)}: expected fx, fy, cx, cy, height and width")
     if camera is not None and min(camera[key] for key in ("fx", "fy", "height", "width")) <= 0:
-        raise DataError(f"{path}: intrinsics is {camera}: expected fx, fy, height and width above 0, in pixels")
+        raise DataError(f"{where}: intrinsics is {camera}: expected fx, fy, height and width above 0, in pixels")
     if normals is not None:
         letters = sorted(axis[-1:] for axis in normals.axes)
         if len(normals.axes) != 3 or letters != ["x", "y", "z"] or any(axis not in AXES for axis in normals.axes):
             raise DataError(
-                f"{path}: normals.axes is {list(normals.axes)}: expected x, y and z once each, or negated (-x)"
+                f"{where}: normals.axes is {list(normals.axes)}: expected x, y and z once each, or negated (-x)"
             )
         if normals.derive and (description.depth is None or camera is None):
-            raise DataError(f"{path}: normals.derive needs depth and intrinsics; give both, or leave normals out")
+            raise DataError(f"{where}: normals.derive needs depth and intrinsics; give both, or leave normals out")
     if description.segmentation is not None:
-        _check_labels(description.segmentation, path)
+        _check_labels(description.segmentation, where)
+    if description.columns is not None and ("image" not in description.columns or description.lists is None):
+        raise DataError(f"{where}: columns is {description.columns}: expected 'image' among them, and lists")
 
 
-def _check_labels(labels: LabelFormat, path: Path) -> None:
+def _check_depth(depth: DepthFormat, where: str) -> None:
+    if depth.scale == 0 or depth.full_scale == 0:
+        raise DataError(f"{where}: depth.scale is 0: expected metres a step, such as 0.001 for millimetres")
+    if depth.full_scale is not None and depth.wraps:
+        raise DataError(f"{where}: depth.wraps needs depth.scale, not depth.full_scale: say the metres of one step")
+
+
+def _check_labels(labels: LabelFormat, where: str) -> None:
     try:
         classes = labels.class_set()
     except ValueError as error:
-        raise DataError(f"{path}: segmentation.classes: {error}") from None
+        raise DataError(f"{where}: segmentation.classes: {error}") from None
     count = len(classes.names)
     if not 1 <= count <= IGNORE:
-        raise DataError(f"{path}: segmentation.classes has {count} names: expected 1 to {IGNORE}")
+        raise DataError(f"{where}: segmentation.classes has {count} names: expected 1 to {IGNORE}")
     if len(classes.palette) != count:
-        raise DataError(f"{path}: segmentation.palette has {len(classes.palette)} colours for {count} classes")
+        raise DataError(f"{where}: segmentation.palette has {len(classes.palette)} colours for {count} classes")
     if not 0 <= labels.first <= 65536 - count or labels.void > 65535:
         raise DataError(
-            f"{path}: segmentation.first is {labels.first}, .void {labels.void}: expected values of a picture of 16 "
+            f"{where}: segmentation.first is {labels.first}, .void {labels.void}: expected values of a picture of 16 "
             "bits at most (a negative .void where there is none)"
         )
 
 
-def _build(cls: type, data: Any, where: str) -> Any:
-    if not isinstance(data, Mapping):
-        raise DataError(f"{where}: expected a mapping of {', '.join(f.name for f in fields(cls))}; found {data!r}")
-    known = [f.name for f in fields(cls)]
-    values: dict[str, Any] = {}
-    for key, value in data.items():
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            raise DataError(
-                f"{where}: unknown key '{key}'" + (f", did you mean '{near[0]}'?" if near else f": expected {known}")
-            )
-        expected, read = _FORMS[key]
-        try:
-            values[key] = read(value)
-        except (TypeError, ValueError, OverflowError):
-            raise DataError(f"{where}: {key} is {value!r}: expected {expected}") from None
-    return cls(**values)
-
-
-def _replace(description: Description, name: str, value: Any) -> Description:
-    return Description(
-        **{f.name: value if f.name == name else getattr(description, f.name) for f in fields(description)}
-    )
-
-
-def _is(*types: type) -> Callable[[Any], Any]:
-    """The value itself, if it is of one of the types (True and False are no numbers here)."""
-
-    def read(value: Any) -> Any:
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise TypeError
-        return value
-
-    return read
-
-
-def _number(value: Any) -> float:
-    number = float(_is(int, float, str)(value))  # YAML takes 1e-3 for a text
-    if not math.isfinite(number):
-        raise ValueError
-    return number
-
-
-def _list_of(read: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
-    return lambda value: [read(item) for item in _is(list, tuple)(value)]
-
-
-def _mapping_of(read: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
-    return lambda value: {_text(key): read(item) for key, item in _is(dict)(value).items()}
-
-
-def _colour(value: Any) -> tuple[int, int, int]:
-    red, green, blue = _list_of(_is(int))(value)
-    if not all(0 <= part <= 255 for part in (red, green, blue)):
-        raise ValueError
-    return red, green, blue
-
-
-def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else read(value)
-
-
-_text = _is(str)
 # How the value under a key is read, and how to say it; a key means the same wherever it stands.
-_FORMS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "source": ("a text", _text),
-    "splits": ("a mapping from a split to its folder", _mapping_of(_text)),
-    "image": ("the name of a folder", _text),
-    "folder": ("the name of a folder", _text),
-    "scale": ("a number", _number),
-    "offset": ("a number", _number),
-    "invalid": ("a whole number, or null", _or_none(_is(int))),
-    "axes": ("a list of three axes, such as [x, -y, -z]", lambda value: tuple(_list_of(_text)(value))),
-    "derive": ("true or false", _is(bool)),
-    "first": ("a whole number", _is(int)),
-    "void": ("a whole number", _is(int)),
-    "classes": ("nyu13, nyu40 or a list of names", lambda v: v if isinstance(v, str) else _list_of(_text)(v)),
-    "palette": ("a list of [red, green, blue], each 0 to 255", _or_none(_list_of(_colour))),
-    "intrinsics": ("a mapping from fx, fy, cx, cy, height and width to numbers", _or_none(_mapping_of(_number))),
-    **dict.fromkeys(("depth", "normals", "segmentation"), ("a mapping", lambda value: value)),
+_FORMS: dict[str, forms.Form] = {
+    "source": ("a text", forms.text),
+    "splits": ("a mapping from a split to its folder", forms.mapping_of(forms.text)),
+    "lists": ("a mapping from a split to the file that lists it", forms.or_none(forms.mapping_of(forms.text))),
+    "columns": (f"a list of {', '.join(COLUMNS)}, or other words", forms.or_none(forms.list_of(forms.text))),
+    "numbered": ("a whole number, or null", forms.or_none(forms.is_a(int))),
+    "image": ("the name of a folder", forms.text),
+    "folder": ("the name of a folder", forms.text),
+    "raw": ("the name of a folder, or null", forms.or_none(forms.text)),
+    "key": ("the name of a variable, or null", forms.or_none(forms.text)),
+    "scenes": ("the name of a file, or null", forms.or_none(forms.text)),
+    "scale": ("a number", forms.number),
+    "offset": ("a number", forms.number),
+    "full_scale": ("a number of metres, or null", forms.or_none(forms.number)),
+    "invalid": ("a whole number, or null", forms.or_none(forms.is_a(int))),
+    "axes": ("a list of three axes, such as [x, -y, -z]", lambda value: tuple(forms.list_of(forms.text)(value))),
+    "first": ("a whole number", forms.is_a(int)),
+    "void": ("a whole number", forms.is_a(int)),
+    "classes": (
+        "nyu13, nyu40 or a list of names",
+        lambda v: v if isinstance(v, str) else forms.list_of(forms.text)(v),
+    ),
+    "palette": ("a list of [red, green, blue], each 0 to 255", forms.or_none(forms.list_of(forms.colour))),
+    "intrinsics": (
+        "a mapping from fx, fy, cx, cy, height and width to numbers",
+        forms.or_none(forms.mapping_of(forms.number)),
+    ),
+    **dict.fromkeys(("derive", "wraps", "mirrored", "fit"), ("true or false", forms.is_a(bool))),
+    **dict.fromkeys(TARGETS, ("a mapping", lambda value: value)),
 }
 
 
 def _plain(value: Any) -> Any:
+    """Without what is not there: null and false are the defaults everywhere but for `invalid`."""
     if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items() if v is not None or key == "invalid"}
+        return {key: _plain(v) for key, v in value.items() if key == "invalid" or (v is not None and v is not False)}
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -1,6 +1,6 @@
-"""The canonical folder: {train,val,test}/{rgb,depth,normals,label}/STEM.* and one dataset.yaml beside them.
+"""A folder of pictures and ground truth, read as its description says: the canonical one, or one of another form.
 
-The same reader takes other folders of this shape where they lie, by a description given separately.
+The canonical folder is {train,val,test}/{rgb,depth,normals,label}/STEM.* with one dataset.yaml beside them.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from mtl_vision.data.arrays import read_picture, read_values
 from mtl_vision.data.classes import ClassSet, class_set, label_table
 from mtl_vision.data.description import FILE_NAME, DataError, Description, LabelFormat, read_description
+from mtl_vision.data.layout import find_files, place, splits_there
 from mtl_vision.data.normals import normals_from_depth
 from mtl_vision.data.sample import Sample
-from mtl_vision.runtime.images import ImageError, read_image
-from mtl_vision.runtime.kinds import IGNORE, normalise
+from mtl_vision.data.unwrap import unwrap
+from mtl_vision.runtime.kinds import IGNORE, Size, normalise, resize_pixels
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+NEAREST = 0.4  # metres; no depth camera of the kind sees nearer
+ASPECT = 0.03  # relative difference of aspect ratios that a resized picture may have
 
 
 class FolderDataset:
@@ -36,17 +38,17 @@ class FolderDataset:
         self.root = Path(root)
         self.split = split
         self.description = description or read_description(self.root / FILE_NAME)
-        self.folder = self.root / self.description.splits.get(split, split)
-        images = _files(self.folder / self.description.image)
-        if not images:
+        layout = find_files(self.root, self.description, split)
+        self.stems, self.images, self.files = layout.stems, layout.images, layout.targets
+        self.scenes = layout.scenes
+        if not self.stems:
             found = sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else "no such folder"
             raise DataError(
-                f"no pictures for split '{split}': expected {self.folder / self.description.image}/*.png (or jpg, "
-                f"webp); in {self.root}: {found}"
+                f"no pictures for split '{split}': expected {self._expected()}/*.png (or jpg, webp); in {self.root}: "
+                f"{found}"
             )
-        self.stems = sorted(images)
-        self.images = images
-        self.files = {name: self._target_files(name) for name in self.description.targets()}
+        for name in self.files:
+            self._has_any(name)
         self.classes, self._labels = self._label_reader(classes)
 
     def __len__(self) -> int:
@@ -74,44 +76,134 @@ class FolderDataset:
 
     def paths(self) -> list[Path]:
         """Every file that this split is read from."""
-        return [files[stem] for files in (self.images, *self.files.values()) for stem in self.stems if stem in files]
+        files = [found[stem] for found in (self.images, *self.files.values()) for stem in self.stems if stem in found]
+        return [path for path in files if path.exists()]
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample. Raises DataError that names the file."""
-        stem = self.stems[index]
-        image = _picture(self.images[stem])
-        size = image.shape[:2]
-        camera = self.description.camera(size)
-        targets: dict[str, np.ndarray] = {}
-        if "depth" in self.files and stem in self.files["depth"]:
-            targets["depth"] = self._depth(self.files["depth"][stem])
-        if self.description.normals is not None and self.description.normals.derive:
-            if camera is not None and "depth" in targets and targets["depth"].shape == size:
-                targets["normals"] = normals_from_depth(targets["depth"], camera)
-        elif (vectors := self.vectors(index)) is not None:
+        d, stem = self.description, self.stems[index]
+        image = self._upright(read_picture(self.images[stem]))
+        maps = {
+            "depth": self._depth(index),
+            "segmentation": self._segmentation(index),
+            "instances": self.ids(index, "instances"),
+        }
+        targets = {name: array for name, array in maps.items() if array is not None}
+        if (vectors := self.vectors(index)) is not None:
             targets["normals"] = _unit(vectors)
-        if (labels := self._segmentation(index)) is not None:
-            targets["segmentation"] = labels
+        if d.fit and targets:
+            image = _fitted(image, next(iter(targets.values())).shape[:2])
+        size = image.shape[:2]
         for name, array in targets.items():
             if array.shape[:2] != size:
                 raise DataError(
                     f"{self.files[name][stem]} is {array.shape[0]}x{array.shape[1]} (HxW), its picture "
                     f"{self.images[stem]} is {size[0]}x{size[1]}: both must be of one size"
                 )
-        return Sample(stem, image, targets, camera)
+        camera = d.camera(size)
+        if d.normals is not None and d.normals.derive and camera is not None and "depth" in targets:
+            targets["normals"] = normals_from_depth(targets["depth"], camera)
+        return Sample(stem, image, {name: targets[name] for name in d.targets() if name in targets}, camera)
 
-    def _target_files(self, name: str) -> dict[str, Path]:
-        """Files by stem; a picture without one simply lacks the target, a target without any file is an error."""
-        fmt = getattr(self.description, name)
-        if name == "normals" and fmt.derive:
-            return {}
-        files = _files(self.folder / fmt.folder)
-        if not set(files) & set(self.stems):
+    def vectors(self, index: int) -> np.ndarray | None:
+        """The stored normals (H, W, 3) float32 in our axes, at whatever length they have; None where there are none."""
+        fmt, path = self.description.normals, self._path("normals", index)
+        if fmt is None or path is None:
+            return None
+        stored = self._upright(read_values(path, fmt.key))
+        if (
+            stored.ndim != 3
+            or stored.shape[2] != 3
+            or (stored.dtype.kind != "f" and stored.dtype not in (np.uint8, np.uint16))
+        ):
             raise DataError(
-                f"no {name} for split '{self.split}': expected {self.folder / fmt.folder}/{self.stems[0]}.png and so "
-                f"on; leave '{name}' out of the description if there is none"
+                f"{path}: expected three channels of 8 or 16 bits, (n + 1) / 2, or vectors of floats; found "
+                f"{stored.dtype} of shape {stored.shape}"
             )
-        return files
+        if stored.dtype.kind == "f":
+            vectors = np.nan_to_num(stored.astype(np.float32), posinf=0, neginf=0)
+        else:
+            vectors = stored.astype(np.float32) / (np.iinfo(stored.dtype).max / 2) - 1
+        turned = [vectors[..., "xyz".index(a[-1])] * (-1 if a[0] == "-" else 1) for a in fmt.axes]
+        if self.description.mirrored:
+            turned[0] = -turned[0]
+        return np.stack(turned, axis=-1)
+
+    def ids(self, index: int, target: str = "segmentation") -> np.ndarray | None:
+        """The stored label values (H, W), whole numbers; None where there are none."""
+        path = self._path(target, index)
+        if path is None:
+            return None
+        stored = self._single(path, getattr(getattr(self.description, target), "key", None))
+        whole = stored if stored.dtype.kind != "f" else np.nan_to_num(stored, nan=0.5).round().astype(np.int64)
+        if stored.dtype.kind == "f" and not np.array_equal(whole, stored):
+            raise DataError(f"{path}: expected whole numbers, the classes' ids; found others")
+        return whole
+
+    def _depth(self, index: int) -> np.ndarray | None:
+        fmt, path = self.description.depth, self._path("depth", index)
+        if fmt is None or path is None:
+            return None
+        stored = self._single(path, fmt.key)
+        scale = fmt.scale
+        if fmt.full_scale is not None:
+            if stored.dtype.kind == "f":
+                raise DataError(
+                    f"{path}: depth.full_scale is for whole numbers, found {stored.dtype}: give depth.scale"
+                )
+            scale = fmt.full_scale / np.iinfo(stored.dtype).max
+        values = unwrap(stored, NEAREST / scale) if fmt.wraps else stored
+        metres = values.astype(np.float32) * np.float32(scale) + np.float32(fmt.offset)
+        if fmt.invalid is not None:
+            metres[stored == fmt.invalid] = 0
+        metres[~np.isfinite(metres)] = 0
+        return np.maximum(metres, 0)
+
+    def _segmentation(self, index: int) -> np.ndarray | None:
+        stored = self.ids(index)
+        if stored is None:
+            return None
+        fmt = self.description.segmentation
+        assert self._labels is not None and fmt is not None
+        ids = np.where((stored >= 0) & (stored < 65536), self._labels[np.clip(stored, 0, 65535)], np.uint8(IGNORE))
+        last = fmt.first + len(fmt.class_set().names) - 1
+        odd = np.unique(stored[(ids == IGNORE) & (stored != fmt.void)])
+        odd = odd[(odd < fmt.first) | (odd > last)]
+        if odd.size:
+            raise DataError(
+                f"{self._path('segmentation', index)}: label {odd[0]} is not a class: expected "
+                f"{fmt.first}..{last}, or {fmt.void} for void; correct segmentation.first, .void or .classes in the "
+                "description"
+            )
+        return ids
+
+    def _path(self, target: str, index: int) -> Path | None:
+        return self.files.get(target, {}).get(self.stems[index])
+
+    def _upright(self, array: np.ndarray) -> np.ndarray:
+        """Turned back where the files are mirrored."""
+        return np.ascontiguousarray(array[:, ::-1]) if self.description.mirrored else array
+
+    def _single(self, path: Path, key: str | None) -> np.ndarray:
+        """One number a pixel; grey stored as three equal channels is one."""
+        array = read_values(path, key)
+        if array.ndim == 3 and array.shape[2] == 3 and (array == array[..., :1]).all():
+            array = array[..., 0]
+        if array.ndim != 2:
+            raise DataError(f"{path}: expected one channel of 8 or 16 bits, found {array.dtype} of shape {array.shape}")
+        return self._upright(array)
+
+    def _expected(self) -> Path:
+        return place(self.root, self.description, self.split, self.description.image)
+
+    def _has_any(self, name: str) -> None:
+        """A picture without a file simply lacks the target; a target that is described without any file is an error."""
+        if not self.files[name].keys() & set(self.stems):
+            folder = place(self.root, self.description, self.split, getattr(self.description, name).folder)
+            raise DataError(
+                f"no {name} for split '{self.split}': expected {folder}/{self.stems[0]}.png and so on; leave "
+                f"'{name}' out of the description if there is none"
+            )
 
     def _label_reader(self, classes: str | None) -> tuple[ClassSet | None, np.ndarray | None]:
         fmt: LabelFormat | None = self.description.segmentation
@@ -131,51 +223,14 @@ class FolderDataset:
         except ValueError as error:
             raise DataError(f"data.classes: {error}") from None
 
-    def _depth(self, path: Path) -> np.ndarray:
-        fmt = self.description.depth
-        assert fmt is not None
-        stored = _single(path)
-        metres = stored.astype(np.float32) * np.float32(fmt.scale) + np.float32(fmt.offset)
-        if fmt.invalid is not None:
-            metres[stored == fmt.invalid] = 0
-        return np.maximum(metres, 0)
 
-    def vectors(self, index: int) -> np.ndarray | None:
-        """The stored normals (H, W, 3) float32 in our axes, at whatever length they have; None where there are none."""
-        fmt, path = self.description.normals, self.files.get("normals", {}).get(self.stems[index])
-        if fmt is None or path is None:
-            return None
-        stored = _read(path)
-        if stored.ndim != 3 or stored.shape[2] != 3 or stored.dtype not in (np.uint8, np.uint16):
-            raise DataError(
-                f"{path}: expected three channels of 8 or 16 bits, (n + 1) / 2, found {stored.dtype} of shape "
-                f"{stored.shape}"
-            )
-        vectors = stored[..., ::-1].astype(np.float32) / (np.iinfo(stored.dtype).max / 2) - 1
-        return np.stack([vectors[..., "xyz".index(a[-1])] * (-1 if a[0] == "-" else 1) for a in fmt.axes], axis=-1)
-
-    def ids(self, index: int) -> np.ndarray | None:
-        """The stored label values (H, W), uint8 or uint16; None where there are none."""
-        path = self.files.get("segmentation", {}).get(self.stems[index])
-        return None if path is None else _single(path)
-
-    def _segmentation(self, index: int) -> np.ndarray | None:
-        stored = self.ids(index)
-        if stored is None:
-            return None
-        fmt = self.description.segmentation
-        assert self._labels is not None and fmt is not None
-        ids = self._labels[stored]
-        last = fmt.first + len(fmt.class_set().names) - 1
-        odd = np.unique(stored[(ids == IGNORE) & (stored != fmt.void)])
-        odd = odd[(odd < fmt.first) | (odd > last)]
-        if odd.size:
-            raise DataError(
-                f"{self.files['segmentation'][self.stems[index]]}: label {odd[0]} is not a class: expected "
-                f"{fmt.first}..{last}, or {fmt.void} for void; correct segmentation.first, .void or .classes in the "
-                "description"
-            )
-        return ids
+def open_splits(root: Path, description: Description, classes: str | None = None) -> list[FolderDataset]:
+    """Every split that is there."""
+    found = splits_there(root, description)
+    if not found:
+        places = ", ".join((description.lists or description.splits).values())
+        raise DataError(f"{root} has none of the splits {places}: name them in 'splits'")
+    return [FolderDataset(root, split, description, classes) for split in found]
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -184,44 +239,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return np.where((length > 0.5) & (length < 1.5), normalise(vectors), 0).astype(np.float32)
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """Pictures of a folder by stem, in order; hidden files (macOS leaves ._0001.png) are none."""
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in files:
-            raise DataError(f"{folder} has both {files[path.stem].name} and {path.name}: keep one file a sample")
-        files[path.stem] = path
-    return files
-
-
-def _picture(path: Path) -> np.ndarray:
-    try:
-        return read_image(path)
-    except ImageError as error:
-        raise DataError(f"{path}: {error}; replace it, or remove its sample") from error
-
-
-def _read(path: Path) -> np.ndarray:
-    """The stored values of a map."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    cut = data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]  # some versions of OpenCV give half a picture then
-    try:
-        array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data and not cut else None
-    except cv2.error:
-        array = None
-    if array is None:
-        raise DataError(f"{path}: not a readable picture ({len(data)} bytes); replace it, or remove its sample")
-    return array
-
-
-def _single(path: Path) -> np.ndarray:
-    """One channel of uint8 or uint16."""
-    array = _read(path)
-    if array.ndim != 2 or array.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"{path}: expected one channel of 8 or 16 bits, found {array.dtype} of shape {array.shape}")
-    return array
+def _fitted(image: np.ndarray, size: Size) -> np.ndarray:
+    """The picture at its maps' size, where the aspect ratios agree."""
+    aspects = image.shape[1] / image.shape[0], size[1] / size[0]
+    return resize_pixels(image, size) if abs(aspects[0] / aspects[1] - 1) < ASPECT else image

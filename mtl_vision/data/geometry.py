@@ -16,7 +16,12 @@ import numpy as np
 from mtl_vision.data.sample import Intrinsics, Sample
 from mtl_vision.runtime.kinds import KINDS, Size, resize_pixels
 
-KIND_OF = {"depth": "scalar_map", "normals": "unit_vector_map", "segmentation": "label_map"}
+KIND_OF = {
+    "depth": "scalar_map",
+    "normals": "unit_vector_map",
+    "segmentation": "label_map",
+    "instances": "label_map",
+}
 
 
 def resize(sample: Sample, size: Size) -> Sample:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,19 @@ from mtl_vision.data.sample import Sample
 from mtl_vision.runtime.encode import png
 from mtl_vision.runtime.kinds import KINDS
 
+SCENES = "scenes.txt"
+
 
 class FolderWriter:
-    """Writes into a temporary folder beside `out` and renames it when the `with` block ends well."""
+    """Writes into a temporary folder beside `out` and renames it when the `with` block ends well.
 
-    def __init__(self, out: Path, description: Description) -> None:
+    scenes: the scene of each sample by its name, where that is known.
+    """
+
+    def __init__(self, out: Path, description: Description, scenes: Mapping[str, str] | None = None) -> None:
         self.out = Path(out).resolve()  # so that it has a name: --out . has none
-        self.description = description
+        self.scenes = scenes
+        self.description = replace(description, scenes=SCENES) if scenes else description
         if self.out.exists() and any(self.out.iterdir()):
             raise DataError(f"{self.out} exists and is not empty: choose another --out, or remove it")
         self.work = self.out.with_name(f".{self.out.name}.{os.getpid()}.partial")
@@ -29,6 +36,9 @@ class FolderWriter:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         (self.work / FILE_NAME).write_text(self.description.to_yaml(), encoding="utf-8")
+        if self.scenes:
+            lines = "".join(f"{name} {scene}\n" for name, scene in self.scenes.items())
+            (self.work / SCENES).write_text(lines, encoding="utf-8")
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
@@ -77,4 +87,5 @@ _ENCODERS: dict[str, Callable[[np.ndarray, Description], np.ndarray]] = {
     "depth": _encode_depth,
     "normals": _encode_normals,
     "segmentation": _encode_labels,
+    "instances": _encode_labels,
 }

@@ -12,12 +12,14 @@ import torch
 
 from mtl_vision.balancers import BALANCERS, Balancer
 from mtl_vision.config import BalancerConfig, Config, DataConfig, TasksConfig
+from mtl_vision.data import recognise
 from mtl_vision.data.augment import Augmentation
 from mtl_vision.data.cache import PackedDataset
 from mtl_vision.data.classes import ClassSet
-from mtl_vision.data.description import FILE_NAME, Description, read_description
+from mtl_vision.data.description import Description
 from mtl_vision.data.folder import FolderDataset
 from mtl_vision.data.holdout import held_out
+from mtl_vision.data.layout import splits_there
 from mtl_vision.data.loader import Loader, Samples
 from mtl_vision.data.synthetic.dataset import write_rooms
 from mtl_vision.engine import distributed
@@ -58,15 +60,15 @@ def open_split(config: DataConfig, root: Path, split: str) -> FolderDataset:
 
 
 def describe(config: DataConfig, root: Path) -> Description:
-    """The description that the config names, else the one beside the data."""
-    return read_description(Path(config.description) if config.description else root / FILE_NAME)
+    """The description that the config names, the one beside the data, or that of the form that the folder has."""
+    return recognise.describe(root, config.description)
 
 
 def eval_split(config: DataConfig, root: Path) -> FolderDataset:
     """The split that is measured: the one that the config names, else test, else val."""
     if config.eval_split:
         return open_split(config, root, config.eval_split)
-    has_test = (root / describe(config, root).splits.get("test", "test")).exists()
+    has_test = "test" in splits_there(root, describe(config, root))
     return open_split(config, root, "test" if has_test else "val")
 
 

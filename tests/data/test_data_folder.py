@@ -293,8 +293,13 @@ def test_normals_of_one_channel(tmp_path: Path):
         only(tmp_path, Description(normals=NormalsFormat()), "normals", PICTURE[..., 0])
 
 
-def test_normals_of_floats(tmp_path: Path):
+def test_normals_of_floats_are_vectors(tmp_path: Path):
     put(tmp_path, "rgb", PICTURE)
-    put(tmp_path, "normals", PICTURE.astype(np.float32), "a.tiff")
-    with pytest.raises(DataError, match=r"a\.tiff: expected three channels .* found float32"):
-        FolderDataset(tmp_path, "train", Description(normals=NormalsFormat()))[0]
+    vectors = np.zeros((2, 4, 3), np.float32)
+    vectors[:, :2] = (0, -0.6, -0.8)
+    np.save(tmp_path / "train/rgb/a.npy", PICTURE)
+    (tmp_path / "train/rgb/a.png").unlink()
+    (tmp_path / "train/normals").mkdir()
+    np.save(tmp_path / "train/normals/a.npy", vectors)
+    normals = FolderDataset(tmp_path, "train", Description(normals=NormalsFormat()))[0].targets["normals"]
+    np.testing.assert_allclose(normals, vectors, atol=1e-6)

@@ -1,0 +1,105 @@
+"""From any known form to the canonical folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mtl_vision.data.description import (
+    DataError,
+    DepthFormat,
+    Description,
+    InstancesFormat,
+    LabelFormat,
+    NormalsFormat,
+)
+from mtl_vision.data.folder import open_splits
+from mtl_vision.data.geometry import resize
+from mtl_vision.data.nyuv2_mat import CAMERA, NYUv2Mat
+from mtl_vision.data.sample import Sample
+from mtl_vision.data.write import FolderWriter
+from mtl_vision.runtime.kinds import Size
+
+DERIVED = "; normals derived from depth"
+
+
+def with_choices(description: Description, depth: str = "filled", normals: str | None = None) -> Description:
+    """The description with raw depth in place of the filled one, and normals stored, derived or none."""
+    if depth == "raw":
+        if description.depth is None or description.depth.raw is None:
+            raise DataError("--depth raw: the description names no folder of raw depth ('depth.raw'): take filled")
+        description = replace(description, depth=replace(description.depth, folder=description.depth.raw))
+    stored = description.normals is not None and not description.normals.derive
+    if normals == "stored" and not stored:
+        raise DataError("--normals stored: there are none; take derived or none")
+    if normals == "derived" and (description.depth is None or description.intrinsics is None):
+        raise DataError("--normals derived: they need depth and the camera ('intrinsics' in the description)")
+    if normals == "none":
+        return replace(description, normals=None)
+    return replace(description, normals=NormalsFormat(derive=True)) if normals == "derived" else description
+
+
+def convert_folder(
+    root: Path, out: Path, described: Description, classes: str | None = None, size: Size | None = None
+) -> int:
+    """A folder as its description tells, to the canonical one at `out`; derived normals are stored. Returns a count.
+
+    classes: nyu13 or nyu40 to store the labels in that set; size: (H, W) to store at.
+    """
+    sources = open_splits(root, described, classes)
+    labels = sources[0].classes
+    derived = described.normals is not None and described.normals.derive
+    description = Description(
+        source=described.source + (DERIVED if derived and DERIVED not in described.source else ""),
+        splits={source.split: source.split for source in sources},
+        depth=described.depth and DepthFormat(),
+        normals=described.normals and NormalsFormat(),
+        segmentation=labels
+        and LabelFormat(
+            classes=labels.name or list(labels.names), palette=None if labels.name else list(labels.palette)
+        ),
+        instances=described.instances and InstancesFormat(),
+        intrinsics=described.intrinsics,
+    )
+    scenes = {stem: scene for source in sources for stem, scene in source.scenes.items()}
+    with FolderWriter(out, description, scenes) as writer:
+        for source in sources:
+            for index in tqdm(range(len(source)), desc=f"converting {source.split}"):
+                writer.write(source.split, _fitted(source[index], size))
+    return sum(len(source) for source in sources)
+
+
+def convert_mat(
+    path: Path,
+    out: Path,
+    splits: Path | None = None,
+    classes: str = "nyu40",
+    depth: str = "filled",
+    normals: str | None = None,
+    size: Size | None = None,
+) -> int:
+    """nyu_depth_v2_labeled.mat to the canonical folder at `out`; normals are derived, or none. Returns a count."""
+    if normals == "stored":
+        raise DataError(f"{path} has no normals (--normals stored): take derived or none")
+    source = NYUv2Mat(path, splits, classes, depth)
+    told = f"NYUv2 labelled set (nyu_depth_v2_labeled.mat), {'in-filled' if depth == 'filled' else 'raw'} depth"
+    description = Description(
+        source=told + (DERIVED if normals != "none" else ""),
+        splits={"train": "train", "test": "test"},
+        depth=DepthFormat(),
+        normals=None if normals == "none" else NormalsFormat(),
+        segmentation=LabelFormat(classes=classes),
+        instances=InstancesFormat() if source.has_instances else None,
+        intrinsics={**asdict(CAMERA), "height": 480, "width": 640},
+    )
+    with FolderWriter(out, description, source.scenes) as writer:
+        for split, sample in tqdm(source, total=len(source), desc="converting"):
+            kept = {name: array for name, array in sample.targets.items() if name in description.targets()}
+            writer.write(split, _fitted(replace(sample, targets=kept), size))
+    return len(source)
+
+
+def _fitted(sample: Sample, size: Size | None) -> Sample:
+    return resize(sample, size) if size else sample

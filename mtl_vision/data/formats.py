@@ -1,0 +1,45 @@
+"""The forms in which people have NYUv2 and its kin on disk: a file a form, formats/NAME.yaml.
+
+Each is a description (see description.py) and `signs`, patterns of files that tell the form: a folder has it where all
+of them match something.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Format:
+    """A known form. signs: patterns relative to the data set's folder; description: what its dataset.yaml would say."""
+
+    name: str
+    signs: tuple[str, ...]
+    description: dict[str, Any]
+
+    def fits(self, root: Path) -> bool:
+        """Whether a folder looks like it."""
+        return all(next(root.glob(sign), None) is not None for sign in self.signs)
+
+
+@cache
+def formats() -> dict[str, Format]:
+    """All known forms by name."""
+    found = {}
+    for file in sorted(resources.files("mtl_vision.data").joinpath("formats").iterdir(), key=lambda file: file.name):
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        name = file.name.removesuffix(".yaml")
+        found[name] = Format(name, tuple(data.pop("signs")), data)
+    return found
+
+
+def fitting(root: Path) -> list[str]:
+    """Names of the forms that a folder has; those whose signs are part of another's are left out."""
+    having = [form for form in formats().values() if form.signs and form.fits(root)]
+    return [form.name for form in having if not any(set(form.signs) < set(other.signs) for other in having)]
