@@ -34,7 +34,7 @@ class DataConfig:
 
     Args:
         root: folder of the data set; synthetic rooms are made if not given
-        description: dataset.yaml for a root that has none beside its data
+        description: dataset.yaml for a root that has none beside its data, or the name of a known form, such as mtan
         classes: nyu13 or nyu40 to have labels in that set; as stored if not given
         size: height and width of the network's input
         train_split: split that is trained on
@@ -44,6 +44,7 @@ class DataConfig:
         batch_size: samples a step, over all accumulated micro-batches of one process
         workers: loading processes; 0 loads in the main one
         cache: folder for decoded copies of the data; null decodes every time
+        on_error: stop at a sample that can not be read, or skip it: all are read once at the start, and counted
         synthetic_count: rooms to make when no root is given
     """
 
@@ -58,6 +59,7 @@ class DataConfig:
     batch_size: int = 8
     workers: int = 1
     cache: str | None = "data/cache"
+    on_error: str = "stop"
     synthetic_count: int = 1000
 
 

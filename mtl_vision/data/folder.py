@@ -41,6 +41,7 @@ class FolderDataset:
         layout = find_files(self.root, self.description, split)
         self.stems, self.images, self.files = layout.stems, layout.images, layout.targets
         self.scenes = layout.scenes
+        self.left_out = 0  # samples that could not be read
         if not self.stems:
             found = sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else "no such folder"
             raise DataError(

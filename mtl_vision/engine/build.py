@@ -21,6 +21,7 @@ from mtl_vision.data.folder import FolderDataset
 from mtl_vision.data.holdout import held_out
 from mtl_vision.data.layout import splits_there
 from mtl_vision.data.loader import Loader, Samples
+from mtl_vision.data.readable import readable_part
 from mtl_vision.data.synthetic.dataset import write_rooms
 from mtl_vision.engine import distributed
 from mtl_vision.models import Network
@@ -28,6 +29,7 @@ from mtl_vision.tasks import TASKS, Task
 
 SYNTHETIC = Path("data")
 HOLDOUT = "holdout"  # the split's name
+SHOWN = 5  # skipped samples that are named
 
 
 def data_root(config: DataConfig, make: bool = True) -> Path:
@@ -49,14 +51,29 @@ def data_root(config: DataConfig, make: bool = True) -> Path:
 def open_split(config: DataConfig, root: Path, split: str) -> FolderDataset:
     """One split as it lies on disk; of the training split, what is held out or the rest."""
     if split not in (HOLDOUT, config.train_split):
-        return FolderDataset(root, split, describe(config, root), config.classes)
-    whole = FolderDataset(root, config.train_split, describe(config, root), config.classes)
+        return _readable(config, FolderDataset(root, split, describe(config, root), config.classes))
+    whole = _readable(config, FolderDataset(root, config.train_split, describe(config, root), config.classes))
     if split == HOLDOUT:
         return whole.only(held_out(whole.stems, config.holdout), HOLDOUT)
     if not config.holdout:
         return whole
     held = set(held_out(whole.stems, config.holdout))
     return whole.only([stem for stem in whole.stems if stem not in held], split)
+
+
+def _readable(config: DataConfig, source: FolderDataset) -> FolderDataset:
+    """The samples that can be read, where those that can not are to be skipped; they are counted and named."""
+    if config.on_error not in ("stop", "skip"):
+        raise ValueError(f"data.on_error is {config.on_error}: expected stop or skip")
+    if config.on_error == "stop":
+        return source
+    part, faults = readable_part(source, os.cpu_count() or 1)
+    if faults and distributed.rank() == 0:
+        print(f"note       {len(faults)} of {len(source)} samples of '{source.split}' can not be read and are skipped:")
+        print("\n".join(f"           {message}" for message in list(faults.values())[:SHOWN]))
+        if len(faults) > SHOWN:
+            print(f"           and {len(faults) - SHOWN} more: python data/prepare.py check {source.root} names all")
+    return part
 
 
 def describe(config: DataConfig, root: Path) -> Description:

@@ -57,6 +57,7 @@ def describe_protocol(config: Config, test: FolderDataset) -> dict[str, Any]:
     return {
         "protocol.split": test.split,
         "protocol.samples": len(test),
+        "protocol.left_out": test.left_out,
         "protocol.size": list(config.data.size),
         "protocol.crop": "none",
         "protocol.ground_truth": test.description.source,
@@ -85,7 +86,9 @@ def table(metrics: Mapping[str, float], tasks: Mapping[str, Task], protocol: Map
         for i in range(height)
     ]
     lines[1] = "   ".join("-" * width for _ in columns)
-    said = f"{protocol['protocol.samples']} pictures of '{protocol['protocol.split']}' at "
+    said = f"{protocol['protocol.samples']} pictures of '{protocol['protocol.split']}'"
+    said += f" ({protocol['protocol.left_out']} left out)" if protocol["protocol.left_out"] else ""
+    said += " at "
     said += "x".join(map(str, protocol["protocol.size"])) + f", crop: {protocol['protocol.crop']}"
     lines += [
         "",

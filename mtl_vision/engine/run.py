@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         # a loading process wraps its error in a traceback: what it says stands in the last line
         said = str(error).strip().splitlines()[-1] if "Original Traceback" in str(error) else str(error)
-        print(f"\ntrain.py: {said.removeprefix('mtl_vision.data.description.DataError: ')}", file=sys.stderr)
+        print(f"\ntrain.py: {said.removeprefix(f'{DataError.__module__}.DataError: ')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ninterrupted; go on with: python train.py --run.resume", file=sys.stderr)
