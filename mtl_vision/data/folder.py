@@ -14,9 +14,10 @@ import numpy as np
 
 from mtl_vision.data.arrays import read_picture, read_values
 from mtl_vision.data.classes import ClassSet, class_set, label_table
-from mtl_vision.data.description import FILE_NAME, DataError, Description, LabelFormat, read_description
+from mtl_vision.data.description import DataError, Description, LabelFormat
 from mtl_vision.data.layout import find_files, place, splits_there
 from mtl_vision.data.normals import normals_from_depth
+from mtl_vision.data.recognise import describe
 from mtl_vision.data.sample import Sample
 from mtl_vision.data.unwrap import unwrap
 from mtl_vision.runtime.kinds import IGNORE, Size, normalise, resize_pixels
@@ -28,8 +29,9 @@ ASPECT = 0.03  # relative difference of aspect ratios that a resized picture may
 class FolderDataset:
     """One split of a folder as a sequence of Samples.
 
-    root: the folder; description: a Description, or None to read `dataset.yaml` in it; classes: `nyu13` or `nyu40` to
-    have the labels in that class set, None to take them as stored. Raises DataError where something does not fit.
+    root: the folder; description: a Description, or None for the `dataset.yaml` in it, or the known form that it has;
+    classes: `nyu13` or `nyu40` to have the labels in that class set, None to take them as stored. Raises DataError
+    where something does not fit.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class FolderDataset:
     ) -> None:
         self.root = Path(root)
         self.split = split
-        self.description = description or read_description(self.root / FILE_NAME)
+        self.description = description or describe(self.root)
         layout = find_files(self.root, self.description, split)
         self.stems, self.images, self.files = layout.stems, layout.images, layout.targets
         self.scenes = layout.scenes
