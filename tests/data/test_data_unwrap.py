@@ -66,13 +66,13 @@ def test_what_has_not_wrapped_is_left_alone(near: float, across: float, down: fl
     np.testing.assert_array_equal(unwrap(stored, NEAREST), true)
 
 
-@given(st.floats(1, 9.9), st.floats(-0.1, 0.1), st.floats(-0.1, 0.1))
+@given(st.floats(1, 9.9), st.floats(-0.055, 0.055), st.floats(-0.055, 0.055))
 def test_a_plane_that_begins_within_the_limit_is_given_back_whole(start: float, across: float, down: float):
     v, u = np.mgrid[:40, :50]
     metres = np.clip(start + across * u + down * v, 0.8, 9.9)
     true, stored = wrapped(metres)
     if (true < 60000).any():  # else nothing shows that it is far
-        np.testing.assert_array_equal(unwrap(stored, NEAREST), true)
+        np.testing.assert_array_equal(unwrap(stored, NEAREST), np.where(stored > 0, true, 0))  # 65536 is lost as 0
 
 
 def test_a_described_wrap_is_undone_by_the_reader(tmp_path: Path):
