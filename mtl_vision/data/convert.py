@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from mtl_vision.data.description import (
     LabelFormat,
     NormalsFormat,
 )
-from mtl_vision.data.folder import open_splits
+from mtl_vision.data.folder import FolderDataset, open_splits
 from mtl_vision.data.geometry import resize
 from mtl_vision.data.nyuv2_mat import CAMERA, NYUv2Mat
 from mtl_vision.data.sample import Sample
@@ -66,8 +69,11 @@ def convert_folder(
     scenes = {stem: scene for source in sources for stem, scene in source.scenes.items()}
     with FolderWriter(out, description, scenes) as writer:
         for source in sources:
-            for index in tqdm(range(len(source)), desc=f"converting {source.split}"):
+
+            def store(index: int, source: FolderDataset = source) -> None:
                 writer.write(source.split, _fitted(source[index], size))
+
+            _each(store, len(source), f"converting {source.split}")
     return sum(len(source) for source in sources)
 
 
@@ -83,7 +89,7 @@ def convert_mat(
     """nyu_depth_v2_labeled.mat to the canonical folder at `out`; normals are derived, or none. Returns a count."""
     if normals == "stored":
         raise DataError(f"{path} has no normals (--normals stored): take derived or none")
-    source = NYUv2Mat(path, splits, classes, depth)
+    source = NYUv2Mat(path, splits, classes, depth, normals != "none")
     told = f"NYUv2 labelled set (nyu_depth_v2_labeled.mat), {'in-filled' if depth == 'filled' else 'raw'} depth"
     description = Description(
         source=told + (DERIVED if normals != "none" else ""),
@@ -95,10 +101,20 @@ def convert_mat(
         intrinsics={**asdict(CAMERA), "height": 480, "width": 640},
     )
     with FolderWriter(out, description, source.scenes) as writer:
-        for split, sample in tqdm(source, total=len(source), desc="converting"):
-            kept = {name: array for name, array in sample.targets.items() if name in description.targets()}
-            writer.write(split, _fitted(replace(sample, targets=kept), size))
+
+        def store(index: int) -> None:
+            split, sample = source[index]
+            writer.write(split, _fitted(sample, size))
+
+        _each(store, len(source), "converting")
     return len(source)
+
+
+def _each(store: Callable[[int], None], count: int, told: str) -> None:
+    """Call `store` for 0..count - 1 by threads: decoding, fitting and encoding run outside Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for _ in tqdm(pool.map(store, range(count)), total=count, desc=told):
+            pass
 
 
 def _fitted(sample: Sample, size: Size | None) -> Sample:

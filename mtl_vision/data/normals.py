@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from mtl_vision.data.sample import Intrinsics
 from mtl_vision.runtime.kinds import normalise
 
-_STRIP = 64  # rows fitted at once: the windows of a strip stay in the processor's cache
+_STRIP = 2  # rows fitted at once: the windows of a strip stay in the processor's cache
 
 
 def normals_from_depth(
@@ -62,13 +62,17 @@ def _fit(
     for top in range(0, inverse.shape[0], _STRIP):
         rows = padded[top : top + _STRIP + 2 * radius]
         windows = sliding_window_view(rows, (2 * radius + 1, 2 * radius + 1))[:, :, ::spacing, ::spacing]
-        q = windows.reshape(-1, window * window)
         centre = inverse[top : top + _STRIP].reshape(-1, 1)
-        relative = (q - centre) / np.maximum(centre * tolerance, 1e-9)
-        weight = np.square(np.maximum(1 - np.square(relative), 0)) * (q > 0)
+        difference = windows.reshape(-1, window * window) - centre
+        weight = difference / np.maximum(centre * tolerance, 1e-9)
+        # Tukey's biweight, in place; no depth (0) is as far as any other surface, and weighs nothing
+        np.square(weight, out=weight)
+        np.subtract(1, weight, out=weight)
+        np.maximum(weight, 0, out=weight)
+        np.square(weight, out=weight)
         m = (weight @ moments).astype(np.float64)
         # the right-hand side is taken relative to the centre, which keeps its digits in float32
-        r = ((weight * (q - centre)) @ terms).astype(np.float64)
+        r = (np.multiply(weight, difference, out=difference) @ terms).astype(np.float64)
         strip = _solve(m, r)
         strip[2] += centre[:, 0]
         strip[:, centre[:, 0] <= 0] = 0

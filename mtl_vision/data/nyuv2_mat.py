@@ -27,13 +27,21 @@ CAMERA = Intrinsics(518.857901, 519.469611, 325.582449, 253.736166)  # the colou
 class NYUv2Mat:
     """The labelled set as a sequence of (split, Sample); labels in `classes` (nyu13 or nyu40), normals from depth.
 
-    depth: filled, or raw for the sensor's own with its holes. scenes: the scene of each frame by its name, where the
-    file tells it. Instances are renumbered 0, 1, .. within a frame, each of one class; they are there if the file has
-    them.
+    depth: filled, or raw for the sensor's own with its holes. normals: whether they are wanted. scenes: the scene of each
+    frame by its name, where the file tells it. Instances are renumbered 0, 1, .. within a frame, each of one class; they
+    are there if the file has them.
     """
 
-    def __init__(self, path: Path, splits: Path | None = None, classes: str = "nyu40", depth: str = "filled") -> None:
+    def __init__(
+        self,
+        path: Path,
+        splits: Path | None = None,
+        classes: str = "nyu40",
+        depth: str = "filled",
+        normals: bool = True,
+    ) -> None:
         self.path = Path(path)
+        self.normals = normals
         try:
             self.file = h5py.File(path, "r")
         except OSError as error:
@@ -83,11 +91,9 @@ class NYUv2Mat:
         depth[~np.isfinite(depth)] = 0
         labels = self._map("labels", index)
         camera = CAMERA.resized((480, 640), image.shape[:2])
-        targets = {
-            "depth": depth,
-            "normals": normals_from_depth(depth, camera),
-            "segmentation": self.table[labels],
-        }
+        targets = {"depth": depth, "segmentation": self.table[labels]}
+        if self.normals:
+            targets["normals"] = normals_from_depth(depth, camera)
         if self.has_instances:
             targets["instances"] = _renumbered(labels, self._map("instances", index))
         split = "test" if index + 1 in self.test else "train"
