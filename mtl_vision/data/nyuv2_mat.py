@@ -28,8 +28,8 @@ class NYUv2Mat:
     """The labelled set as a sequence of (split, Sample); labels in `classes` (nyu13 or nyu40), normals from depth.
 
     depth: filled, or raw for the sensor's own with its holes. normals: whether they are wanted. scenes: the scene of
-    each frame by its name, where the file tells it. Instances, where the file has them, are renumbered 0, 1, .. within a
-    frame, each of one class.
+    each frame by its name, where the file tells it. Instances, where the file has them, are renumbered 0, 1, .. within
+    a frame, each of one class.
     """
 
     def __init__(
