@@ -16,6 +16,8 @@ from mtl_vision.data.description import (
 from mtl_vision.data.formats import fitting, formats
 from mtl_vision.data.layout import find_files, splits_there
 
+MAT = "nyu_depth_v2_labeled.mat"
+
 
 def describe(root: Path, named: str | Path | None = None) -> Description:
     """The description of the data at `root`.
@@ -31,6 +33,10 @@ def describe(root: Path, named: str | Path | None = None) -> Description:
         return as_found(root, known_description(found[0]))
     if found:
         raise DataError(f"{root} could be {' or '.join(found)}: name the one that it is")
+    if root.suffix == ".mat" or (root / MAT).exists():
+        raise DataError(
+            f"{root}: expected a folder of samples, found {MAT}: python data/prepare.py convert {root} --out DIR"
+        )
     there = sorted(path.name for path in root.iterdir())[:20] if root.is_dir() else "no such folder"
     raise DataError(
         f"{root} has no {FILE_NAME} and is none of the known forms ({', '.join(formats())}): expected a folder as "

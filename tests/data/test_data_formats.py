@@ -272,6 +272,13 @@ def test_a_folder_of_no_known_form(tmp_path: Path):
         describe(tmp_path)
 
 
+@pytest.mark.parametrize("place", ["", "nyu_depth_v2_labeled.mat"])
+def test_the_mat_file_has_to_be_converted_first(place: str, tmp_path: Path):
+    root = Case("nyu_mat").lay_out(tmp_path)
+    with pytest.raises(DataError, match=r"found nyu_depth_v2_labeled.mat: python data/prepare.py convert"):
+        describe(root / place if place else root)
+
+
 def test_color_and_depth_of_different_sizes(tmp_path: Path):
     root = Case("scannet").lay_out(tmp_path)
     for path in (root / "color").iterdir():
