@@ -17,6 +17,7 @@ from mtl_vision.data.sample import Intrinsics
 from mtl_vision.runtime.kinds import normalise
 
 _STRIP = 2  # rows fitted at once: the windows of a strip stay in the processor's cache
+ONE_THREAD = 2**18  # multiplications in a product of two matrices
 
 
 def normals_from_depth(
@@ -70,14 +71,22 @@ def _fit(
         np.subtract(1, weight, out=weight)
         np.maximum(weight, 0, out=weight)
         np.square(weight, out=weight)
-        m = (weight @ moments).astype(np.float64)
+        m = _product(weight, moments)
         # the right-hand side is taken relative to the centre, which keeps its digits in float32
-        r = (np.multiply(weight, difference, out=difference) @ terms).astype(np.float64)
+        r = _product(np.multiply(weight, difference, out=difference), terms)
         strip = _solve(m, r)
         strip[2] += centre[:, 0]
         strip[:, centre[:, 0] <= 0] = 0
         result[:, top : top + _STRIP] = strip.reshape(3, -1, inverse.shape[1])
     return result[0], result[1], result[2]
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b in float64, by parts so small that OpenBLAS keeps each on one thread: its threads wait for each other
+    several times as long as such a product takes, the more so where the callers are threads themselves.
+    """
+    rows = max(ONE_THREAD // b.size, 1)
+    return np.concatenate([a[at : at + rows] @ b for at in range(0, len(a), rows)]).astype(np.float64)
 
 
 def _solve(m: np.ndarray, r: np.ndarray) -> np.ndarray:
