@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
+from mtl_vision.data.check import command
 from mtl_vision.data.convert import convert_folder, convert_mat, with_choices
-from mtl_vision.data.description import FILE_NAME, DataError, read_description
-from mtl_vision.data.folder import open_splits
+from mtl_vision.data.description import FILE_NAME, DataError
 from mtl_vision.data.formats import formats
-from mtl_vision.data.recognise import describe
-from mtl_vision.data.report import contact_sheet, report_split, to_text
+from mtl_vision.data.recognise import MAT, describe
 from mtl_vision.data.synthetic.dataset import write_rooms
-from mtl_vision.runtime.encode import png
-from mtl_vision.runtime.files import write_whole
 
-MAT = "nyu_depth_v2_labeled.mat"
 DESCRIPTION = f"{FILE_NAME} of a folder that has none beside its data, or a known form: {', '.join(formats())}"
 
 
@@ -32,6 +26,13 @@ def size(text: str) -> tuple[int, int]:
     if min(height, width) < 16:
         raise argparse.ArgumentTypeError(f"expected at least 16x16; found {text}")
     return height, width
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0; found {text}")
+    return int(text)
 
 
 def synthetic(args: argparse.Namespace) -> int:
@@ -59,19 +60,7 @@ def convert(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> int:
     """What is in a data set, and what looks wrong with it. Exit code 0 fine, 2 faults."""
-    description = read_description(args.description or args.folder / FILE_NAME)
-    splits = open_splits(args.folder, description, args.classes)
-    reports = [report_split(split, args.most) for split in splits]
-    print(f"source: {description.source}\n{to_text(reports)}")
-    args.out.mkdir(parents=True, exist_ok=True)
-    sheet, figures = args.out / "check.png", args.out / "check.json"
-    figures.write_text(json.dumps([asdict(report) for report in reports], indent=1), encoding="utf-8")
-    try:
-        write_whole(sheet, png(contact_sheet(splits)))
-        print(f"pictures: {sheet}  figures: {figures}")
-    except DataError as error:  # none of the samples to draw can be read: the faults above name their files
-        print(f"pictures: none ({error})  figures: {figures}")
-    return 2 if any(report.faults for report in reports) else 0
+    return command.check(args.folder, args.description, args.out, args.classes, args.most, args.fix)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,9 +89,10 @@ def parser() -> argparse.ArgumentParser:
 
     p = commands.add_parser("check", help="what is in a data set, and what looks wrong with it, with pictures")
     p.add_argument("folder", type=Path, help="the data set")
-    p.add_argument("--description", type=Path, help=f"{FILE_NAME} of a folder that has none beside its data")
+    p.add_argument("--description", help=DESCRIPTION)
     p.add_argument("--classes", choices=("nyu13", "nyu40"), help="class set to look at the labels in")
-    p.add_argument("--most", type=int, default=200, help="samples looked at in each split (%(default)s)")
+    p.add_argument("--most", type=positive, help="samples looked at in each split, spread over it (all)")
+    p.add_argument("--fix", action="store_true", help="write the description that mends the faults, and check again")
     p.add_argument(
         "--out", type=Path, default=Path("out/check"), help="folder for check.png and check.json (%(default)s)"
     )

@@ -132,7 +132,12 @@ class Description:
 
     def to_yaml(self) -> str:
         """The file's text."""
-        return yaml.safe_dump(_plain(asdict(self)), sort_keys=False, allow_unicode=True, default_flow_style=None)
+        data = asdict(self)
+        if self.normals is not None and self.normals.derive:
+            data["normals"] = {"derive": True}
+        if self.depth is not None and self.depth.full_scale is not None:
+            del data["depth"]["scale"]
+        return yaml.safe_dump(_plain(data), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
 TARGETS = {
@@ -276,4 +281,6 @@ def _plain(value: Any) -> Any:
     """Without what is not there: null and false are the defaults everywhere but for `invalid`."""
     if isinstance(value, dict):
         return {key: _plain(v) for key, v in value.items() if key == "invalid" or (v is not None and v is not False)}
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e9:
+        return int(value)
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -57,6 +58,14 @@ def write_folder(root: Path, samples: dict[str, list[Sample]], description: Desc
             for sample in ones:
                 writer.write(split, sample)
     return root
+
+
+def with_camera(sample: Sample) -> Description:
+    """The description of samples of this size and camera."""
+    assert sample.intrinsics is not None
+    return replace(
+        FULL, intrinsics=asdict(sample.intrinsics) | dict(zip(("height", "width"), sample.size, strict=True))
+    )
 
 
 def planes(count: int, size=SIZE) -> list[Sample]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-import cv2
 import numpy as np
 import pytest
-from data_testing import FULL, cut_short, degrees, planes, unit, write_folder
+from data_testing import FULL, cut_short, degrees, planes, write_folder
 from test_data_nyuv2_mat import write_mat, write_splits
 
 from mtl_vision.data.description import (
@@ -155,10 +153,11 @@ def test_other_conventions_become_the_canonical_ones(run: Run, tmp_path: Path):
         depth=DepthFormat("z", 0.002, 0.5, 65535),
         segmentation=LabelFormat("ids", 0, 255, ["cat", "dog"] * 6 + ["cow"]),
     )
-    sample = planes(1)[0]
-    del sample.targets["normals"]
-    sample.targets["depth"][:5] = 0
-    root = write_folder(tmp_path / "set", {"learn": [sample], "exam": [sample]}, description)
+    other, sample = planes(2)
+    for one in (other, sample):
+        del one.targets["normals"]
+        one.targets["depth"][:5] = 0
+    root = write_folder(tmp_path / "set", {"learn": [other], "exam": [sample]}, description)
     assert left(root) == ["a", "b", "dataset.yaml"]
     assert run("convert", root, "--out", "out", "--size", "24x32") == 0
     told = read_description(tmp_path / "out/dataset.yaml")
@@ -229,110 +228,6 @@ def test_no_split_is_there(run: Run, tmp_path: Path, capsys: pytest.CaptureFixtu
     describe(root, splits={"train": "training"})
     assert run("check", root) == 1
     assert "has none of the splits training: name them in 'splits'" in capsys.readouterr().err
-
-
-# check
-
-
-def faults(tmp_path: Path) -> list[str]:
-    reports = json.loads((tmp_path / "out/check/check.json").read_text())
-    return [fault for report in reports for fault in report["faults"]]
-
-
-def test_a_sound_set_is_told_and_drawn(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    root = rooms(tmp_path / "set")
-    assert run("check", root) == 0
-    told = capsys.readouterr().out
-    assert "source: made by hand" in told and "train: 3 samples, sizes 60x80 3" in told and "FAULT" not in told
-    sheet = cv2.imread(str(tmp_path / "out/check/check.png"))
-    assert sheet is not None and sheet.shape == (4 * 180, 4 * 240, 3), "four samples; picture and three targets"
-    train, test = json.loads((tmp_path / "out/check/check.json").read_text())
-    assert train["count"] == 3 and test["targets"] == {"depth": 1, "normals": 1, "segmentation": 1}
-    assert sum(train["classes"].values()) == pytest.approx(100, abs=0.01)
-    assert 0.5 < train["depth"]["p1"] < train["depth"]["median"] < train["depth"]["p99"] < 10
-
-
-@pytest.mark.parametrize(("scale", "metres"), [(1.0, "3089 m"), (1e-6, "0.003089 m")])
-def test_depth_of_another_unit(run: Run, tmp_path: Path, scale: float, metres: str):
-    root = rooms(tmp_path / "set")
-    describe(root, depth=DepthFormat(scale=scale))
-    assert run("check", root) == 2
-    assert any(
-        fault.startswith(f"the median depth is {metres}") and "depth.scale" in fault for fault in faults(tmp_path)
-    )
-
-
-WRONG = [("x", "-y", "z"), ("-x", "y", "z"), ("x", "y", "-z"), ("x", "-y", "-z"), ("-x", "-y", "-z"), ("z", "x", "y")]
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-def test_normals_of_another_frame(run: Run, tmp_path: Path, wrong: tuple[str, str, str]):
-    root = rooms(tmp_path / "set", 6)
-    describe(root, normals=NormalsFormat(axes=wrong))
-    assert run("check", root) == 2
-    assert any("do not fit the depth" in fault and "normals.axes [x, y, z]" in fault for fault in faults(tmp_path))
-
-
-def test_no_label_and_no_depth(run: Run, tmp_path: Path):
-    root = rooms(tmp_path / "set", 2)
-    for path in root.glob("*/label/*.png"):
-        cv2.imwrite(str(path), np.full((60, 80), 255, np.uint8))
-    for path in root.glob("*/depth/*.png"):
-        cv2.imwrite(str(path), np.zeros((60, 80), np.uint16))
-    assert run("check", root) == 2
-    found = " ".join(faults(tmp_path))
-    assert "no pixel has a label" in found and "no pixel has depth" in found
-
-
-def test_unreadable_files_are_named_and_the_rest_is_looked_at(run: Run, tmp_path: Path):
-    root = rooms(tmp_path / "set")
-    cut_short(root / "train/rgb/000001.png")  # the first of its split
-    (root / "train/label/000003.png").write_bytes(b"")
-    assert run("check", root) == 2
-    assert [fault.split(": ")[0].removeprefix(f"{root}/") for fault in faults(tmp_path)] == [
-        "train/rgb/000001.png",
-        "train/label/000003.png",
-    ]
-    assert (tmp_path / "out/check/check.png").is_file()
-
-
-def test_a_set_of_which_nothing_can_be_read(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    root = rooms(tmp_path / "set", 2)
-    for path in root.glob("*/rgb/*.png"):
-        path.write_bytes(b"")
-    assert run("check", root) == 2
-    assert len(faults(tmp_path)) == 2
-    assert "pictures: none" in capsys.readouterr().out
-
-
-def test_a_label_out_of_range_is_a_fault(run: Run, tmp_path: Path):
-    root = rooms(tmp_path / "set", 2)
-    describe(root, segmentation=LabelFormat(classes=["a", "b"]))
-    assert run("check", root) == 2
-    assert any("is not a class: expected 0..1" in fault for fault in faults(tmp_path))
-
-
-def test_only_so_many_are_looked_at(run: Run, tmp_path: Path):
-    root = rooms(tmp_path / "set", 5)
-    assert run("check", root, "--most", 2, "--out", "report") == 0
-    train = json.loads((tmp_path / "report/check.json").read_text())[0]
-    assert train["count"] == 4 and train["sizes"] == {"60x80": 2}
-
-
-def test_a_target_that_is_described_but_not_there(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    sample = planes(1)[0]
-    del sample.targets["normals"]
-    root = write_folder(tmp_path / "set", {"train": [sample]})
-    assert run("check", root) == 1
-    assert "no normals for split 'train'" in capsys.readouterr().err
-
-
-def test_frontal_walls_do_not_tell_x_from_minus_x(run: Run, tmp_path: Path):
-    """Where the pictures leave the axes open, nothing is said against them."""
-    wall = replace(planes(1)[0])
-    wall.targets["normals"][:] = unit(0, 0, -1)
-    wall.targets["depth"][:] = 2
-    assert run("check", write_folder(tmp_path / "set", {"train": [wall]})) == 0
 
 
 def test_writing_what_is_not_described_is_an_error(tmp_path: Path):

@@ -1,0 +1,231 @@
+"""Each known fault is found in a set that is broken that way, it alone, and --fix mends what a description can mend."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pytest
+from breaking import (
+    SPLITS,
+    change,
+    described_axes,
+    described_labels,
+    forty_classes,
+    labels_from_one,
+    mirror,
+    negate_x,
+    rescale_depth,
+    shorten_normals,
+)
+from data_testing import cut_short, with_camera, write_folder
+
+from mtl_vision.data.check.command import check
+from mtl_vision.data.description import read_description
+from mtl_vision.data.synthetic import render_room
+
+ALL = ("rgb", "depth", "normals", "label")
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rooms that no test may change."""
+    samples = [render_room(seed, (60, 80)) for seed in range(500, 508)]
+    splits = {"train": samples[:6], "val": samples[6:7], "test": samples[7:]}
+    return write_folder(tmp_path_factory.mktemp("sound") / "rooms", splits, with_camera(samples[0]))
+
+
+@pytest.fixture
+def root(sound: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return Path(shutil.copytree(sound, tmp_path / "rooms"))
+
+
+def found(root: Path, fix: bool = False) -> list[tuple[str, str | None]]:
+    """(test, split) of every fault; None: the whole set."""
+    code = check(root, None, root.parent / "out", fix=fix)
+    told = json.loads((root.parent / "out/check.json").read_text())
+    faults: list[tuple[str, str | None]] = [(fault["test"], None) for fault in told["faults"]]
+    faults += [(fault["test"], split) for split, one in told["splits"].items() for fault in one["faults"]]
+    assert code == (2 if faults else 0) and told["fine"] == (not faults)
+    return faults
+
+
+def sentences(root: Path) -> str:
+    told = json.loads((root.parent / "out/check.json").read_text())
+    return "\n".join(fault["text"] for one in (told, *told["splits"].values()) for fault in one["faults"])
+
+
+def test_a_sound_set_has_none(root: Path):
+    before = (root / "dataset.yaml").read_text()
+    assert found(root, fix=True) == []
+    assert (root / "dataset.yaml").read_text() == before
+    assert not list(root.glob("*.before*"))
+
+
+Break = Callable[[Path], None]
+MENDED: dict[str, tuple[Break, str, str]] = {
+    "mirrored": (lambda root: mirror(root, *ALL), "mirrored_whole", "set `mirrored: true`"),
+    "13 ids from 1": (labels_from_one, "label_ids", "set `segmentation.first: 1` and `segmentation.void: "),
+    "40 ids from 1": (
+        forty_classes,
+        "label_ids",
+        "are stored as labels, expected 0..39 for 40 classes",
+    ),
+    "13 ids from 0, read from 1": (
+        lambda root: described_labels(root, 1, 0),
+        "label_ids",
+        "set `segmentation.first: 0`",
+    ),
+    "metres read for millimetres": (
+        lambda root: rescale_depth(root, 0.1),
+        "depth_unit",
+        "depth.scale 0.001 -> depth.scale 0.01",
+    ),
+    "tenths of millimetres": (
+        lambda root: rescale_depth(root, 10),
+        "depth_unit",
+        "depth.scale 0.001 -> depth.scale 0.0001",
+    ),
+    "y up": (lambda root: described_axes(root, "x", "-y", "z"), "normals_frame", "-> [x, y, z]"),
+    "z towards the viewer": (lambda root: described_axes(root, "x", "-y", "-z"), "normals_frame", "-> [x, y, z]"),
+    "inward": (lambda root: described_axes(root, "-x", "-y", "-z"), "normals_frame", "-> [x, y, z]"),
+    "in another order": (lambda root: described_axes(root, "z", "x", "y"), "normals_frame", "-> [x, y, z]"),
+    "x negated in the files": (
+        lambda root: change(root, "normals", negate_x),
+        "normals_frame",
+        "normals.axes [x, y, z] -> [-x, y, z]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_what_a_description_mends(root: Path, name: str, capsys: pytest.CaptureFixture[str]):
+    spoil, test, todo = MENDED[name]
+    spoil(root)
+    before = (root / "dataset.yaml").read_text()
+    assert found(root) == [(test, None)]
+    assert todo in sentences(root)
+    assert (root / "dataset.yaml").read_text() == before
+    assert found(root, fix=True) == []
+    assert (root / "dataset.yaml.before").read_text() == before
+    assert "fixed: " in capsys.readouterr().out
+    assert found(root) == []
+
+
+def test_depth_that_wraps(root: Path):
+    rescale_depth(root, 20)  # steps of 0.05 mm: they wrap at 3.28 m
+    described = (root / "dataset.yaml").read_text().replace("scale: 0.001", "scale: 0.00005")
+    (root / "dataset.yaml").write_text(described)
+    assert found(root) == [("depth_wraps", None)]
+    assert "depth wraps around at 3.277 m" in sentences(root) and "set `depth.wraps: true`" in sentences(root)
+    assert found(root, fix=True) == []
+    told = read_description(root / "dataset.yaml").depth
+    assert told is not None and told.wraps
+
+
+def test_a_mirrored_set_whose_normals_were_not_turned(root: Path):
+    """One fault hides the other: both are mended, one after the other."""
+    mirror(root, *ALL)
+    change(root, "normals", negate_x)
+    assert ("normals_frame", None) in found(root)
+    assert found(root, fix=True) == []
+    told = read_description(root / "dataset.yaml")
+    assert told.mirrored and told.normals is not None and told.normals.axes == ("-x", "y", "z")
+
+
+@pytest.mark.parametrize(
+    ("folders", "todo"),
+    [
+        (("rgb",), "mirror the files of pictures"),
+        (("depth",), "mirror the files of depth"),
+        (("label",), "mirror the files of labels"),
+        (("normals",), "mirror the files of normals"),
+        (("depth", "normals", "label"), "mirror the files of pictures"),
+        (("rgb", "label"), "mirror the files of either"),
+    ],
+)
+def test_maps_mirrored_against_each_other(root: Path, folders: tuple[str, ...], todo: str):
+    mirror(root, *folders)
+    assert found(root, fix=True) == [("mirrored_apart", None)]
+    assert "mirrored left to right against each other" in sentences(root) and todo in sentences(root)
+
+
+def test_a_split_that_is_broken_alone(root: Path):
+    rescale_depth(root, 10, splits=["train"])
+    assert found(root, fix=True) == [("depth_unit", "train")]
+    assert "of this split alone" in sentences(root)
+    assert not (root / "dataset.yaml.before").exists()
+
+
+def test_normals_that_are_no_unit_vectors(root: Path):
+    shorten_normals(root, 0.6)
+    assert found(root) == [("normals_length", None)]
+    assert "lengths of 0.60 to 0.60 (median 0.60): expected 1" in sentences(root)
+
+
+def test_normals_of_other_pictures(root: Path):
+    for split in SPLITS:
+        paths = sorted((root / split / "normals").glob("*.png"))
+        stored = [path.read_bytes() for path in paths]
+        for path, data in zip(paths, stored[1:] + stored[:1], strict=True):
+            path.write_bytes(data)
+    change(root, "normals", lambda stored: stored[::-1])
+    assert {test for test, _ in found(root)} & {"normals_frame", "mirrored_apart"}
+
+
+def test_splits_that_overlap(root: Path):
+    stems = sorted(path.stem for path in (root / "train/rgb").glob("*.png"))[:3]
+    for i, stem in enumerate(stems):
+        for folder in ALL:
+            shutil.copy(root / "train" / folder / f"{stem}.png", root / "test" / folder / f"copy{i}.png")
+    anew = root / "test/rgb/copy1.png"
+    image = cv2.imread(str(anew))
+    assert image is not None
+    anew.unlink()
+    cv2.imwrite(str(anew.with_suffix(".jpg")), image, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    for folder in ALL:
+        path = root / "test" / folder / "copy2.png"
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert stored is not None
+        turned = stored[:, ::-1]
+        cv2.imwrite(str(path), negate_x(turned) if folder == "normals" else turned)
+    assert found(root) == [("overlap", None)]
+    text = sentences(root)
+    assert "train and test share 3 pictures" in text
+    assert f"train/{stems[0]} = test/copy0," in text and f"train/{stems[1]} = test/copy1 (stored anew)" in text
+    assert f"train/{stems[2]} = test/copy2 (mirrored)" in text
+
+
+def test_files_missing_and_unreadable_are_all_named(root: Path):
+    stems = sorted(path.stem for path in (root / "train/rgb").glob("*.png"))
+    (root / "train/label" / f"{stems[0]}.png").unlink()
+    (root / "train/rgb" / f"{stems[1]}.png").unlink()
+    cut_short(root / "train/depth" / f"{stems[2]}.png")
+    (root / "train/label" / f"{stems[2]}.png").write_bytes(b"")
+    (root / "train/rgb" / f"{stems[3]}.png").write_text("no picture")
+    (root / "train/normals" / f"{stems[3]}.png").write_bytes(b"")
+    found_ones = found(root)
+    assert set(found_ones) == {("files", "train")}
+    text = sentences(root)
+    for folder, i in (("label", 0), ("depth", 1), ("depth", 2), ("label", 2), ("rgb", 3), ("normals", 3)):
+        assert f"train/{folder}/{stems[i]}.png" in text
+
+
+def test_targets_that_only_some_samples_have_are_no_fault(root: Path):
+    for path in sorted((root / "train/normals").glob("*.png"))[::2]:
+        path.unlink()
+    assert found(root) == []
+
+
+def test_a_split_without_a_target_and_one_without_pictures(root: Path, capsys: pytest.CaptureFixture[str]):
+    shutil.rmtree(root / "val/normals")
+    for path in (root / "test/rgb").glob("*.png"):
+        path.unlink()
+    assert sorted(found(root)) == [("files", "test"), ("files", "val")]
+    assert "no normals for split 'val'" in sentences(root) and "no pictures for split 'test'" in sentences(root)
+    told = capsys.readouterr().out
+    assert "test: can not be read" in told and "train: 6 samples" in told

@@ -1,0 +1,113 @@
+"""`check` on real NYUv2, where someone has it: no false alarm on the whole set, and a broken one is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mtl_vision.data.check.report import Report, check_folder
+from mtl_vision.data.description import Description, read_description
+
+ROOT = os.environ.get("MTL_NYUV2_ROOT")
+CONFIGS = Path(__file__).parents[2] / "configs" / "data"
+pytestmark = pytest.mark.skipif(
+    ROOT is None, reason="set MTL_NYUV2_ROOT to a folder that holds nyuv2/ and nyuv2_288x384/"
+)
+
+
+def source(name: str) -> Path:
+    root = Path(ROOT or ".") / name
+    if not root.is_dir():
+        pytest.skip(f"no {name}/ in MTL_NYUV2_ROOT")
+    return root
+
+
+@pytest.mark.parametrize("name", ["nyuv2", "nyuv2_288x384"])
+def test_the_real_sets_are_sound(name: str):
+    report = check_folder(source(name), read_description(CONFIGS / f"{name}.yaml"), most=60)
+    assert report.faults == [] and report.open == []
+    assert 2 < report.figures["train"].depth["median"] < 3
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    """Forty frames of the small set, as PNG, to break."""
+    root = source("nyuv2_288x384")
+    for split in ("train", "test"):
+        for folder in ("rgb", "depth", "label40"):
+            (tmp_path / split / folder).mkdir(parents=True)
+            for path in sorted((root / split / folder).iterdir())[:: 795 // 20 if split == "train" else 654 // 20]:
+                stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+                assert stored is not None
+                cv2.imwrite(str(tmp_path / split / folder / f"{path.stem}.png"), stored)
+    return tmp_path
+
+
+def change(part: Path, how: Callable[[np.ndarray], np.ndarray], *folders: str) -> None:
+    for folder in folders:
+        for path in part.glob(f"*/{folder}/*.png"):
+            stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            assert stored is not None
+            cv2.imwrite(str(path), how(stored))
+
+
+def mirrored(stored: np.ndarray) -> np.ndarray:
+    return stored[:, ::-1]
+
+
+def looked(part: Path, description: Description | None = None) -> Report:
+    return check_folder(part, description or read_description(CONFIGS / "nyuv2_288x384.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("folders", "todo"),
+    [
+        (("rgb",), "mirror the files of pictures"),
+        (("depth",), "mirror the files of depth"),
+        (("label40",), "mirror the files of labels"),
+        (("depth", "label40"), "mirror the files of depth and labels"),
+    ],
+)
+def test_mirrored_maps(part: Path, folders: tuple[str, ...], todo: str):
+    change(part, mirrored, *folders)
+    (fault,) = looked(part).faults
+    assert fault.test == "mirrored_apart" and fault.text.endswith(todo) and "white frame tells" in fault.text
+
+
+def test_all_of_it_mirrored(part: Path):
+    change(part, mirrored, "rgb", "depth", "label40")
+    report = looked(part)
+    (fault,) = report.faults
+    assert fault.test == "mirrored_whole" and "white frame" in fault.text
+    assert report.mended().mirrored and looked(part, report.mended()).faults == []
+
+
+@pytest.mark.parametrize("void", [0, 255])
+def test_labels_off_by_one(part: Path, void: int):
+    change(part, lambda ids: np.where(ids == 0, void, ids - 1).astype(np.uint8), "label40")
+    report = looked(part)
+    (fault,) = report.faults
+    fixed = report.mended()
+    assert fault.test == "label_ids" and fixed.segmentation is not None and fixed.segmentation.first == 0
+    assert looked(part, fixed).faults == []
+
+
+def test_depth_that_wraps_and_depth_in_another_unit(part: Path):
+    def metres(stored: np.ndarray) -> np.ndarray:
+        return (stored + 0.5) * 9.9955 / 255
+
+    change(part, lambda stored: (np.rint(metres(stored) * 1e4).astype(np.int64) % 65536).astype(np.uint16), "depth")
+    described = read_description(CONFIGS / "nyuv2_288x384.yaml")
+    assert described.depth is not None
+    good = replace(described, depth=replace(described.depth, scale=1e-4, offset=0.0, wraps=True))
+    assert looked(part, good).faults == []
+    for scale, tests in ((1e-4, ["depth_wraps"]), (1e-3, ["depth_unit", "depth_wraps"])):
+        report = looked(part, replace(described, depth=replace(described.depth, scale=scale, offset=0.0)))
+        assert [fault.test for fault in report.faults] == tests
+        assert report.mended() == good

@@ -1,0 +1,279 @@
+"""The tests of `check`, one by one, on evidence made by hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from data_testing import CAMERA, FULL, SIZE, plane_sample, unit
+
+from mtl_vision.data.check import depth, frames, labels, mirror, overlap
+from mtl_vision.data.check.evidence import Close, Evidence, Look, Verdict
+from mtl_vision.data.check.look import Reading, look
+from mtl_vision.data.check.mend import changes
+from mtl_vision.data.description import DepthFormat, Description, LabelFormat, NormalsFormat
+from mtl_vision.data.folder import FolderDataset
+from mtl_vision.data.sample import Sample
+
+AXES = ("x", "y", "z")
+
+
+def evidence(*looks: Look, description: Description = FULL) -> Evidence:
+    return Evidence(description, looks)
+
+
+def looked(sample: Sample, description: Description = FULL) -> Look:
+    """The Look of a sample, without a folder."""
+    dataset = FolderDataset.__new__(FolderDataset)
+    dataset.description = description
+    return look(Reading(sample.name, sample, sample.targets.get("segmentation"), None, ()), dataset, closely=True)
+
+
+# normals
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=3)))
+def test_each_of_the_48_frames_is_named_and_turned_back(order: tuple[int, ...], signs: tuple[int, ...]):
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=(*SIZE, 3)) * (1, 0.7, 0.4) + (0, 0.5, -0.8)
+    truth = (truth / np.linalg.norm(truth, axis=-1, keepdims=True)).astype(np.float32)
+    stored = np.stack([truth[..., j] * sign for j, sign in zip(order, signs, strict=True)], axis=-1)
+    sample = Sample("a", np.zeros((*SIZE, 3), np.uint8), {"normals": stored})
+    one = Close(sample, None, truth, np.zeros((2, 4)), SIZE[1])
+    described = ("-z", "x", "-y")  # whatever they were read with
+    description = replace(FULL, normals=NormalsFormat(axes=described))
+    verdict = frames.frame(evidence(Look("a", close=one), description=description))
+    if order == (0, 1, 2) and signs == (1, 1, 1):
+        assert verdict.state == "fine"
+        return
+    assert verdict.state == "fault" and verdict.fix is not None
+    fixed = verdict.fix(description).normals
+    assert fixed is not None and f"[-z, x, -y] -> [{', '.join(fixed.axes)}]" in verdict.text
+
+    def read(axes: tuple[str, ...], vectors: np.ndarray) -> np.ndarray:
+        return np.stack([vectors[..., "xyz".index(a[-1])] * (-1 if a[0] == "-" else 1) for a in axes], axis=-1)
+
+    raw = np.zeros_like(stored)  # the file: what reads as `stored` by `described`
+    for k, axis in enumerate(described):
+        raw[..., "xyz".index(axis[-1])] = stored[..., k] * (-1 if axis[0] == "-" else 1)
+    np.testing.assert_allclose(read(described, raw), stored)
+    np.testing.assert_allclose(read(fixed.axes, raw), truth)
+
+
+def test_lengths_of_maps_that_were_made_smaller_are_fine():
+    rng = np.random.default_rng(0)
+    edges = np.concatenate([1 + rng.normal(0, 0.005, 900), rng.uniform(0.3, 1, 100)])
+    assert frames.length(evidence(Look("a", lengths=edges))).state == "fine"
+    assert frames.length(evidence(Look("a", lengths=np.full(100, 1.2)))).state == "fault"
+    assert frames.length(evidence(Look("a"))).state == "open"
+
+
+# depth
+
+
+@pytest.mark.parametrize(
+    ("median", "state", "scale"),
+    [
+        (2.6, "fine", None),
+        (0.6, "open", None),
+        (15, "open", None),
+        (2600, "fault", 1e-6),
+        (260, "fault", 1e-5),
+        (26, "fault", 1e-4),
+        (0.26, "fault", 0.01),
+        (0.026, "fault", 0.1),
+        (0.0026, "fault", 1.0),
+        (2.6e7, "fault", None),
+    ],
+)
+def test_the_unit_by_the_median(median: float, state: str, scale: float | None):
+    verdict = depth.unit(evidence(Look("a", depth=np.full(50, median, np.float32))))
+    assert verdict.state == state and (verdict.fix is not None) == (scale is not None)
+    if verdict.fix is not None:
+        assert verdict.fix(FULL).depth == DepthFormat(scale=scale or 0)
+
+
+def test_another_full_scale():
+    description = replace(FULL, depth=DepthFormat(full_scale=9995.5))
+    verdict = depth.unit(evidence(Look("a", depth=np.full(50, 2600.0)), description=description))
+    assert verdict.fix is not None and verdict.fix(description).depth == DepthFormat(full_scale=9.9955)
+    assert "depth.full_scale 9995.5 -> depth.full_scale 9.9955" in verdict.text
+
+
+def jumps(stored: np.ndarray, fmt: DepthFormat) -> int:
+    metres = (stored * fmt.scale).astype(np.float32)
+    sample = Sample("a", np.zeros((*stored.shape, 3), np.uint8), {"depth": metres})
+    return looked(sample, replace(FULL, depth=fmt)).jumps
+
+
+def test_what_wraps_and_what_does_not():
+    fine = DepthFormat(scale=1e-4)
+    slope = np.broadcast_to(np.linspace(5e4, 9e4, 64).astype(np.int64), (48, 64))
+    assert jumps(slope % 65536, fine) == 48
+    assert jumps(slope % 65536, replace(fine, wraps=True)) == 0, "it is unwrapped already"
+    assert jumps(np.minimum(slope, 65535), fine) == 0, "cut off at the end"
+    assert jumps(np.where(slope > 65535, 0, slope), fine) == 0, "unknown beyond it"
+    assert jumps(np.where(slope > 65535, 65535, 900), DepthFormat()) == 0, "65535 for unknown"
+    assert jumps(slope, fine) == 0, "not of 16 bits"
+    near = np.full((48, 64), 5000)
+    near[:, 32:] = 60000
+    assert jumps(near, fine) == 0, "half a metre before six"
+
+
+# mirrored
+
+
+def framed(size: tuple[int, int], left: int = 6, right: int = 8, seed: int = 0) -> np.ndarray:
+    """A picture of 480x640 with a white frame, brought to a size."""
+    rng = np.random.default_rng(seed)
+    image = cv2.resize(rng.integers(0, 200, (12, 16, 3), np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
+    image[:6] = image[474:] = 255
+    image[:, :left] = 255
+    image[:, 640 - right :] = 255
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def frame_share(pictures: list[np.ndarray]) -> float | None:
+    return mirror.white_frame([looked(Sample("a", one)).close for one in pictures])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("size", [(480, 640), (288, 384), (240, 320), (128, 128), (60, 80)])
+def test_the_white_frame_tells_left_from_right(size: tuple[int, int]):
+    share = frame_share([framed(size, seed=i) for i in range(8)])
+    assert share is not None and 0.4 < share < 0.475
+    share = frame_share([framed(size, seed=i)[:, ::-1] for i in range(8)])
+    assert share is not None and 0.525 < share < 0.6
+
+
+def test_other_frames_tell_nothing():
+    size = (240, 320)
+    assert frame_share([framed(size, 7, 7, seed=i) for i in range(8)]) is None
+    assert frame_share([framed(size, 0, 0, seed=i) for i in range(8)]) is None
+    assert frame_share([framed(size, 60, 80, seed=i) for i in range(8)]) is None
+    assert frame_share([np.full((*size, 3), 255, np.uint8)] * 8) is None
+    assert frame_share([framed((240, 320), seed=i) for i in range(4)] + [framed((120, 160))]) is None
+    assert frame_share([]) is None
+
+
+def test_a_mirrored_camera_shows_in_exact_normals():
+    normals = [unit(0.7, -0.2, -0.7), unit(-0.6, 0.1, -0.8), unit(0.5, 0.5, -0.7)]
+    sound = [looked(plane_sample(normal, seed=i)) for i, normal in enumerate(normals)]
+    assert mirror.principal([one.close for one in sound if one.close]) == pytest.approx(0, abs=0.1)
+    turned = [
+        looked(replace(plane_sample(normal, camera=CAMERA.flipped(SIZE[1])), intrinsics=CAMERA)) for normal in normals
+    ]
+    assert mirror.principal([one.close for one in turned if one.close]) == pytest.approx(1, abs=0.1)
+    centred = replace(CAMERA, cx=(SIZE[1] - 1) / 2)
+    blind = [looked(plane_sample(normal, camera=centred)) for normal in normals]
+    assert mirror.principal([one.close for one in blind if one.close]) is None
+
+
+def test_nothing_to_tell_left_from_right():
+    flat = looked(Sample("a", np.full((*SIZE, 3), 90, np.uint8), {"depth": np.full(SIZE, 2, np.float32)}))
+    assert mirror.apart(evidence(flat)) == Verdict("open")
+    verdict = mirror.whole(evidence(flat))
+    assert verdict.state == "open" and "no white frame as NYUv2's, and no stored normals" in verdict.text
+
+
+# labels
+
+
+def stored(*values: int) -> Look:
+    return Look("a", values=Counter(dict.fromkeys(values, 100)))
+
+
+@pytest.mark.parametrize(
+    ("fmt", "values", "state", "says"),
+    [
+        (LabelFormat(), range(13), "open", ""),
+        (LabelFormat(), [3, 4, 11, 255], "open", ""),
+        (LabelFormat(), range(14), "fault", "most likely `segmentation.first: 1` and `segmentation.void: 0`"),
+        (
+            LabelFormat(classes="nyu40"),
+            range(41),
+            "fault",
+            "most likely `segmentation.first: 1` and `segmentation.void: 0`",
+        ),
+        (LabelFormat(first=1, void=0), [*range(13), 255], "fault", "`segmentation.void: 255`"),
+        (LabelFormat(first=1), range(14), "fault", "`segmentation.void: 0`"),
+        (LabelFormat(), [1, 2, 20, 30], "fault", "correct segmentation.first, .void or .classes"),
+        (LabelFormat(), [255], "fault", "no pixel has a label"),
+    ],
+)
+def test_ids_by_their_range_alone(fmt: LabelFormat, values: list[int], state: str, says: str):
+    verdict = labels.ids(evidence(stored(*values), description=replace(FULL, segmentation=fmt)))
+    assert verdict.state == state and says in verdict.text and verdict.fix is None
+
+
+def room(ids: dict[str, int], with_depth: bool) -> Close:
+    """A ceiling above, a wall, a floor below; other classes elsewhere on the wall."""
+    normals = np.zeros((60, 80, 3), np.float32)
+    normals[:12], normals[12:40], normals[40:] = (0, 1, 0), (0, 0, -1), (0, -1, 0)
+    values = np.full((60, 80), ids["wall"])
+    values[:12], values[40:] = ids["ceiling"], ids["floor"]
+    for i, value in enumerate(ids.values()):
+        if value not in (ids["wall"], ids["floor"], ids["ceiling"]):
+            values[14:38, 4 * i : 4 * i + 4] = value
+    sample = Sample("a", np.zeros((60, 80, 3), np.uint8))
+    return Close(sample, values, normals if with_depth else None, np.zeros((2, 4)), 80)
+
+
+@pytest.mark.parametrize("with_depth", [True, False])
+@pytest.mark.parametrize(("classes", "count"), [("nyu13", 13), ("nyu40", 40)])
+@pytest.mark.parametrize("shift", [-1, 0, 1])
+def test_ids_by_what_they_show(classes: str, count: int, shift: int, with_depth: bool):
+    fmt = LabelFormat(first=3, void=255, classes=classes)
+    names = fmt.class_set().names
+    shown = [*names[:14], "floor", "ceiling", "wall", *names[20:23]]
+    ids = {name: names.index(name) + 3 + shift for name in dict.fromkeys(shown)}
+    one = room(ids, with_depth)
+    assert one.ids is not None
+    values = Counter(dict(zip(*np.unique(one.ids, return_counts=True), strict=True)))
+    description = replace(FULL, segmentation=fmt)
+    verdict = labels.ids(evidence(*[Look("a", values=values, close=one)] * 3, description=description))
+    if shift == 0:
+        assert verdict.state == "fine"
+        return
+    assert verdict.state == "fault" and verdict.fix is not None
+    fixed = verdict.fix(description).segmentation
+    assert fixed is not None and fixed.first == 3 + shift
+
+
+# splits
+
+
+def test_alike_is_not_the_same():
+    rng = np.random.default_rng(0)
+    thumb = rng.uniform(0, 255, (12, 16)).astype(np.float32)
+    near, far = thumb + rng.normal(0, 2, thumb.shape), thumb + rng.normal(0, 12, thumb.shape)
+    dark = np.full_like(thumb, 3)
+
+    def split(*thumbs: np.ndarray) -> Evidence:
+        return evidence(
+            *(Look(str(i), thumb=one.astype(np.float32), digest=bytes([i])) for i, one in enumerate(thumbs))
+        )
+
+    def told(b: np.ndarray) -> list[str]:
+        return overlap.shared({"a": split(dark * 0 + 9, thumb), "b": replace(split(b), looks=(_named(b),))})
+
+    assert len(told(near)) == 1 and "a/1 = b/x (stored anew)" in told(near)[0]
+    assert len(told(near[:, ::-1])) == 1 and "(mirrored)" in told(near[:, ::-1])[0]
+    assert told(far) == [] and told(dark) == []
+
+
+def _named(thumb: np.ndarray) -> Look:
+    return Look("x", thumb=thumb.astype(np.float32), digest=b"x")
+
+
+def test_changes_are_named_by_their_keys():
+    after = replace(FULL, mirrored=True, normals=NormalsFormat(axes=("x", "-y", "z")), depth=DepthFormat(scale=0.01))
+    assert list(changes(FULL, after)) == [
+        "mirrored false -> true",
+        "depth.scale 0.001 -> 0.01",
+        "normals.axes [x, y, z] -> [x, -y, z]",
+    ]
