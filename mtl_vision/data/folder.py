@@ -87,7 +87,7 @@ class FolderDataset:
         d, stem = self.description, self.stems[index]
         image = self._upright(read_picture(self.images[stem]))
         maps = {
-            "depth": self._depth(index),
+            "depth": self.depth(index),
             "segmentation": self._segmentation(index),
             "instances": self.ids(index, "instances"),
         }
@@ -143,7 +143,8 @@ class FolderDataset:
             raise DataError(f"{path}: expected whole numbers, the classes' ids; found others")
         return whole
 
-    def _depth(self, index: int) -> np.ndarray | None:
+    def depth(self, index: int) -> np.ndarray | None:
+        """Metres (H, W) float32, 0 where there are none; None where there is no file."""
         fmt, path = self.description.depth, self._path("depth", index)
         if fmt is None or path is None:
             return None

@@ -208,10 +208,11 @@ def test_files_missing_and_unreadable_are_all_named(root: Path):
     (root / "train/label" / f"{stems[2]}.png").write_bytes(b"")
     (root / "train/rgb" / f"{stems[3]}.png").write_text("no picture")
     (root / "train/normals" / f"{stems[3]}.png").write_bytes(b"")
+    (root / "train/depth" / f"{stems[3]}.png").write_bytes(b"")
     found_ones = found(root)
     assert set(found_ones) == {("files", "train")}
     text = sentences(root)
-    for folder, i in (("label", 0), ("depth", 1), ("depth", 2), ("label", 2), ("rgb", 3), ("normals", 3)):
+    for folder, i in (("label", 0), ("depth", 1), ("depth", 2), ("label", 2), ("rgb", 3), ("normals", 3), ("depth", 3)):
         assert f"train/{folder}/{stems[i]}.png" in text
 
 

@@ -101,6 +101,7 @@ def read(opened: Opened, index: int) -> Reading:
     vectors = _attempt(lambda: opened.whole.vectors(index), problems)
     sample = _attempt(lambda: opened.whole[index], [])
     if sample is None:
+        _attempt(lambda: opened.whole.depth(index), problems)  # which a broken picture would hide
         odd = ids is not None and strangers(Counter(np.unique(ids).tolist()), opened.whole.description)
         pieces: list[Sample] = []
         for part in opened.parts:
