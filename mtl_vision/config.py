@@ -40,7 +40,7 @@ class DataConfig:
         train_split: split that is trained on
         eval_split: split that is measured at the end; test, or val if there is none; holdout for the part held out
         holdout: training samples that are held out to choose settings on; always the same ones
-        augment: none, flip, standard or strong
+        augment: none, flip, standard, strong or heavy (with blur, noise and holes)
         batch_size: samples a step, over all accumulated micro-batches of one process
         workers: loading processes; 0 loads in the main one
         cache: folder for decoded copies of the data; null decodes every time

@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from tqdm import tqdm
 from mtl_vision.data.description import DataError
 from mtl_vision.data.folder import FolderDataset
 from mtl_vision.data.sample import Sample
-from mtl_vision.runtime.kinds import normalise
+from mtl_vision.runtime.kinds import FULL_LENGTH, normalise
 
 # How a target is stored: 16 bits for normals keep them to 0.002 degrees
 FORMAT = 3  # raise it when what is derived or how it is stored changes: old copies are then made anew
@@ -40,8 +42,8 @@ class PackedDataset:
         self.folder = Path(folder) / _key(source)
         if not self.folder.exists():
             _pack(source, self.folder, workers)
-        self.image = np.load(self.folder / "image.npy", mmap_mode="r")
-        self.arrays = {name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in source.target_names}
+        self.image = _mapped(self.folder / "image.npy")
+        self.arrays = {name: _mapped(self.folder / f"{name}.npy") for name in source.target_names}
         self.present = np.load(self.folder / "present.npy")
 
     def __reduce__(self) -> tuple[type, tuple[FolderDataset, Path]]:
@@ -53,11 +55,26 @@ class PackedDataset:
 
     def __getitem__(self, index: int) -> Sample:
         """One sample; equal to the source's to the storage's precision."""
-        targets = {name: array[index] for k, (name, array) in enumerate(self.arrays.items()) if self.present[index, k]}
-        if "normals" in targets:
-            targets["normals"] = normalise(targets["normals"].astype(np.float32))
-        image = np.asarray(self.image[index])
+        return unpacked(self.stored(index, tuple(self.arrays)))
+
+    def stored(self, index: int, names: Sequence[str]) -> Sample:
+        """One sample with the targets of these names alone, as views of the mapped files; normals in 16 bits."""
+        kept = {name: k for k, name in enumerate(self.arrays) if name in names and self.present[index, k]}
+        targets = {name: self.arrays[name][index] for name in kept}
+        image = self.image[index]
         return Sample(self.source.stems[index], image, targets, self.source.description.camera(image.shape[:2]))
+
+
+def unpacked(sample: Sample) -> Sample:
+    """The sample with float32 normals, if they are in 16 bits."""
+    normals = sample.targets.get("normals")
+    if normals is None or normals.dtype != np.int16:
+        return sample
+    return replace(sample, targets=sample.targets | {"normals": normalise(normals)})
+
+
+def _mapped(path: Path) -> np.ndarray:
+    return np.asarray(np.load(path, mmap_mode="r"))  # a plain array over the map: indexing np.memmap is slow
 
 
 def _key(source: FolderDataset) -> str:
@@ -93,7 +110,7 @@ def _pack(source: FolderDataset, folder: Path, workers: int) -> None:
             for k, name in enumerate(source.target_names):
                 if name in sample.targets:
                     value = sample.targets[name]
-                    arrays[name][index] = np.rint(value * 32767) if name == "normals" else value
+                    arrays[name][index] = np.rint(value * FULL_LENGTH) if name == "normals" else value
                     present[index, k] = True
 
         with ThreadPoolExecutor(max(workers, 1)) as pool:  # decoding and fitting run outside Python's lock

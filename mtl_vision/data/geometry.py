@@ -4,10 +4,14 @@
 - zoom_crop by s: the picture is seen s times larger; depth is divided by s (the field's convention), the camera's
   focal length grows by s, so that the scene shrinks by s in every direction and normals stay as they are.
 - flip: n_x is negated, c_x mirrored. rotate: (n_x, n_y) turn with the picture.
+- cut: what a hole covers is invalid.
+
+Normals may come in 16 bits, as the packed copy has them: see `kinds.UnitVectorMap`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -16,6 +20,7 @@ import numpy as np
 from mtl_vision.data.sample import Intrinsics, Sample
 from mtl_vision.runtime.kinds import KINDS, Size, resize_pixels
 
+Window = tuple[slice, slice]  # rows, columns
 KIND_OF = {
     "depth": "scalar_map",
     "normals": "unit_vector_map",
@@ -47,18 +52,19 @@ def zoom_crop(sample: Sample, top: int, left: int, height: int, size: Size) -> S
     Depth is divided by s. The width follows from `height` so that both axes zoom alike.
     """
     width = round(height * sample.size[1] / sample.size[0])
-    moved = resize(crop(sample, top, left, height, width), size)
-    if "depth" not in moved.targets:
-        return moved
-    zoom = sample.size[0] / height
-    return replace(moved, targets=moved.targets | {"depth": moved.targets["depth"] / np.float32(zoom)})
+    window = crop(sample, top, left, height, width)
+    targets = {name: KINDS[KIND_OF[name]].zoom(array, size) for name, array in window.targets.items()}
+    if "depth" in targets:
+        targets["depth"] = targets["depth"] * np.float32(height / sample.size[0])
+    camera = window.intrinsics and window.intrinsics.resized(window.size, size)
+    return replace(window, image=resize_pixels(window.image, size), targets=targets, intrinsics=camera)
 
 
 def flip(sample: Sample) -> Sample:
     """The sample mirrored left to right."""
     targets = {name: KINDS[KIND_OF[name]].flip(array) for name, array in sample.targets.items()}
     camera = sample.intrinsics and sample.intrinsics.flipped(sample.size[1])
-    return replace(sample, image=np.ascontiguousarray(sample.image[:, ::-1]), targets=targets, intrinsics=camera)
+    return replace(sample, image=cv2.flip(sample.image, 1), targets=targets, intrinsics=camera)
 
 
 def rotate(sample: Sample, degrees: float) -> Sample:
@@ -74,4 +80,15 @@ def rotate(sample: Sample, degrees: float) -> Sample:
     )
     angle = np.radians(degrees)
     targets = {name: KINDS[KIND_OF[name]].rotate(array, matrix, angle) for name, array in sample.targets.items()}
+    return replace(sample, image=image, targets=targets)
+
+
+def cut(sample: Sample, windows: Sequence[Window], colours: Sequence[Sequence[int]]) -> Sample:
+    """The sample with holes: each window shows its colour alone, and has no ground truth."""
+    image = sample.image.copy()
+    targets = {name: array.copy() for name, array in sample.targets.items()}
+    for window, colour in zip(windows, colours, strict=True):
+        image[window] = colour
+        for name, array in targets.items():
+            array[window] = KINDS[KIND_OF[name]].invalid
     return replace(sample, image=image, targets=targets)

@@ -5,10 +5,13 @@ Shape legend: B batch, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
+import ctypes
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,8 +20,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mtl_vision.data import geometry
 from mtl_vision.data.augment import Augmentation
+from mtl_vision.data.cache import PackedDataset, unpacked
 from mtl_vision.data.sample import Sample
-from mtl_vision.runtime.kinds import IGNORE, KINDS, Size
+from mtl_vision.data.shared import Slots, Slotted
+from mtl_vision.runtime.kinds import KINDS, Size
+
+DTYPE = {"depth": np.float32, "normals": np.float32}  # label maps are uint8
+TAIL = {"normals": (3,)}
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 class Samples(Protocol):
@@ -53,16 +62,50 @@ class Batch:
         return Batch(self.names, self.image.pin_memory(), targets, self.present)
 
 
-class _View(Dataset):
-    """Samples at one size, augmented by the seed that comes with the index."""
+@dataclass
+class _Written:
+    """A batch that a worker has written to a slot."""
 
-    def __init__(self, samples: Samples, size: Size, augment: Augmentation | None) -> None:
-        self.samples, self.size, self.augment = samples, size, augment
+    slot: int
+    names: list[str]
+    present: frozenset[str]
+
+
+class _View(Dataset):
+    """Samples at one size with these targets alone, augmented by the seed that comes with the index.
+
+    memory: the slots that batches are written to, or None.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        targets: Sequence[str],
+        size: Size,
+        augment: Augmentation | None,
+        memory: Tensor | None = None,
+    ) -> None:
+        self.samples, self.targets, self.size, self.augment, self.memory = samples, targets, size, augment, memory
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         index, seed = key
+        sample = self._read(index)
+        return unpacked(self.augment(sample, seed) if self.augment else geometry.resize(sample, self.size))
+
+    def __getitems__(self, asked: tuple[int | None, Sequence[tuple[int, int]]]) -> Batch | _Written:
+        """A whole batch, for torch's loader."""
+        slot, keys = asked
+        samples = (self[key] for key in keys)
+        if slot is None or self.memory is None:
+            return collate(samples, self.targets, len(keys))
+        arrays = _room(self.targets, len(keys), self.size, self.memory[slot].numpy())
+        return _Written(slot, *_fill(arrays, samples))
+
+    def _read(self, index: int) -> Sample:
+        if isinstance(self.samples, PackedDataset):
+            return self.samples.stored(index, self.targets)
         sample = self.samples[index]
-        return self.augment(sample, seed) if self.augment else geometry.resize(sample, self.size)
+        return replace(sample, targets={name: t for name, t in sample.targets.items() if name in self.targets})
 
 
 class EpochSampler(Sampler):
@@ -92,25 +135,52 @@ class EpochSampler(Sampler):
         return iter([[(int(i), int(seeds[i])) for i in mine[at : at + self.batch_size]] for at in starts])
 
 
-def collate(samples: Sequence[Sample], targets: Sequence[str]) -> Batch:
-    """Stack samples; a target that a sample lacks is filled with invalid pixels."""
-    size = samples[0].size
-    empty = {
-        "depth": np.zeros(size, np.float32),
-        "normals": np.zeros((*size, 3), np.float32),
-        "segmentation": np.full(size, IGNORE, np.uint8),
-    }
-    stacked = {
-        name: np.stack([s.targets[name] if name in s.targets else empty[name] for s in samples]) for name in targets
-    }
-    present = frozenset(name for name, array in stacked.items() if KINDS[geometry.KIND_OF[name]].valid(array).any())
-    tensors = {name: torch.from_numpy(array) for name, array in stacked.items()}
+def collate(samples: Iterable[Sample], targets: Sequence[str], count: int) -> Batch:
+    """A batch of `count` samples of one size; a target that a sample lacks is filled with invalid pixels."""
+    samples = iter(samples)
+    first = next(samples)
+    arrays = _room(targets, count, first.size)
+    return _batch(arrays, *_fill(arrays, chain([first], samples)))
+
+
+def _room(targets: Sequence[str], count: int, size: Size, memory: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Arrays for `count` pictures and their targets; in `memory`, bytes, if it is given."""
+    shapes = {"image": (count, *size, 3)} | {name: (count, *size, *TAIL.get(name, ())) for name in targets}
+    arrays, at = {}, 0
+    for name in sorted(shapes, key=lambda name: name not in DTYPE):  # floats first: they begin at multiples of 4
+        dtype = np.dtype(DTYPE.get(name, np.uint8))
+        end = at + math.prod(shapes[name]) * dtype.itemsize
+        here = None if memory is None else memory[at:end].view(dtype).reshape(shapes[name])
+        arrays[name] = np.empty(shapes[name], dtype) if here is None else here
+        at = end
+    return {name: arrays[name] for name in shapes}
+
+
+def _fill(arrays: dict[str, np.ndarray], samples: Iterable[Sample]) -> tuple[list[str], frozenset[str]]:
+    """Write each sample to its place as it comes; returns their names and the targets with any valid pixel."""
+    names: list[str] = []
+    for k, sample in enumerate(samples):
+        names.append(sample.name)
+        for name, array in arrays.items():
+            if name == "image":
+                array[k] = sample.image
+            else:
+                array[k] = sample.targets.get(name, KINDS[geometry.KIND_OF[name]].invalid)
+    return names, frozenset(name for name in arrays if name != "image" and _any_valid(name, arrays[name]))
+
+
+def _batch(arrays: dict[str, np.ndarray], names: list[str], present: frozenset[str]) -> Batch:
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if "depth" in tensors:
         tensors["depth"] = tensors["depth"].unsqueeze(1)
     if "normals" in tensors:
         tensors["normals"] = tensors["normals"].permute(0, 3, 1, 2)
-    image = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
-    return Batch([sample.name for sample in samples], image, tensors, present)
+    return Batch(names, tensors.pop("image").permute(0, 3, 1, 2), tensors, present)
+
+
+def _any_valid(name: str, maps: np.ndarray) -> bool:
+    kind = KINDS[geometry.KIND_OF[name]]
+    return any(kind.valid(array).any() for array in maps)  # the first sample says it, as a rule
 
 
 class Loader:
@@ -133,14 +203,18 @@ class Loader:
     ) -> None:
         self.samples, self.targets, self.size = samples, tuple(targets), size
         self.sampler = EpochSampler(len(samples), batch_size, seed, train, rank, world)
+        # what is made ahead, what has come, and two that are in use; pinned memory is kept for reuse by torch itself
+        room = _room(self.targets, batch_size, size)
+        bytes_ = sum(array.nbytes for array in room.values())
+        self.slots = Slots(2 * workers + 3, bytes_) if workers and not pin else None
         self.loader = DataLoader(
-            _View(samples, size, augment),
-            batch_sampler=self.sampler,
+            _View(samples, self.targets, size, augment, self.slots and self.slots.memory),
+            batch_sampler=Slotted(self.sampler, self.slots),
             num_workers=workers,
-            collate_fn=partial(collate, targets=self.targets),
+            collate_fn=_whole,  # `__getitems__` gives batches
             persistent_workers=workers > 0,
             pin_memory=pin,
-            worker_init_fn=_one_thread,
+            worker_init_fn=as_worker,
             generator=torch.Generator().manual_seed(seed),  # it would draw from the global one, as methods do
         )
 
@@ -151,15 +225,33 @@ class Loader:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, in the order that (seed, epoch) fixes."""
         self.sampler.epoch = epoch
-        return iter(self.loader)
+        return (self._received(batch) for batch in self.loader)
+
+    def _received(self, batch: Batch | _Written) -> Batch:
+        if isinstance(batch, Batch):
+            return batch
+        assert self.slots is not None
+        memory = self.slots.lend(batch.slot)
+        arrays = _room(self.targets, len(batch.names), self.size, memory)
+        return _batch(arrays, batch.names, batch.present)
 
     def spread(self, count: int = 6) -> Batch:
         """A batch of `count` samples from all over the set, always the same ones; meant for an evaluation loader."""
         picks = np.unique(np.linspace(0, len(self.samples) - 1, count).round().astype(int))
-        return collate([geometry.resize(self.samples[int(index)], self.size) for index in picks], self.targets)
+        samples = (geometry.resize(self.samples[int(index)], self.size) for index in picks)
+        return collate(samples, self.targets, len(picks))
 
 
-def _one_thread(_: int) -> None:
+def _whole(batch: Any) -> Any:
+    return batch
+
+
+def as_worker(_: int = 0) -> None:
+    """Set this process up as a loading one."""
     import cv2
 
     cv2.setNumThreads(0)  # the workers are the parallelism
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        # keep the memory of one sample for the next: by default glibc gives it back, and gets it page by page again
+        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            libc.mallopt(option, 2**30)

@@ -55,6 +55,16 @@ def test_invalid_normals_stay_invalid(tmp_path: Path):
     np.testing.assert_allclose(np.linalg.norm(normals[9:], axis=-1), 1, atol=1e-6)
 
 
+def test_it_serves_what_is_asked_for_as_it_lies_there(tmp_path: Path, root: Path):
+    packed = PackedDataset(FolderDataset(root, "train"), tmp_path / "cache")
+    sample = packed.stored(1, ["normals", "depth"])
+    assert set(sample.targets) == {"normals", "depth"} and sample.targets["normals"].dtype == np.int16
+    for name, array in (("image", packed.image), *packed.arrays.items()):
+        if name != "segmentation":
+            mine = sample.image if name == "image" else sample.targets[name]
+            assert np.shares_memory(mine, array) and not mine.flags.writeable
+
+
 def test_it_is_made_once(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch):
     PackedDataset(FolderDataset(root, "train"), tmp_path / "cache")
     monkeypatch.setattr(cache, "_pack", lambda *_: pytest.fail("packed again"))

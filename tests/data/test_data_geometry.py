@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mtl_vision.data import geometry
 from mtl_vision.data.normals import normals_from_depth
 from mtl_vision.data.sample import Intrinsics, Sample
+from mtl_vision.runtime.kinds import FULL_LENGTH, KINDS, normalise
 
 SLOPE = st.floats(-0.6, 0.6)
 NORMALS = st.tuples(SLOPE, SLOPE, st.just(-1.0)).map(lambda v: unit(*v))
@@ -227,3 +228,33 @@ def test_a_resized_picture_has_the_same_colours():
     sample = plane_sample(unit(0, 0, -1))
     small = geometry.resize(sample, (12, 16)).image
     np.testing.assert_allclose(small, cv2.resize(sample.image, (16, 12), interpolation=cv2.INTER_AREA), atol=1)
+
+
+# normals in 16 bits, as the packed copy has them
+
+
+@many
+@given(NORMALS, CHAINS, st.integers(0, 99))
+def test_normals_in_16_bits_move_as_others_do(normal: np.ndarray, chain: list[tuple], seed: int):
+    sample = plane_sample(normal)
+    sample.targets["normals"][:, 32:] = unit(0.4, 0.1, -1)  # a crease
+    sample.targets["normals"][np.random.default_rng(seed).random(SIZE) < 0.2] = 0
+    sixteen = np.rint(sample.targets["normals"] * FULL_LENGTH).astype(np.int16)
+    plain = apply(sample, chain).targets["normals"]
+    packed = normalise(apply(replace(sample, targets={"normals": sixteen}), chain).targets["normals"])
+    valid = KINDS["unit_vector_map"].valid
+    assert packed.dtype == np.float32 and (valid(packed) == valid(plain)).mean() > 0.999
+    both = valid(packed) & valid(plain)
+    assert degrees(packed[both], plain[both]).max() < 1, "OpenCV weighs 16 bits by 32nds of a pixel when it turns"
+
+
+def test_vectors_that_face_away_from_each_other_are_no_hole():
+    """A mean of valid vectors may be short: it is the valid share that says what is invalid."""
+    normals = np.broadcast_to(unit(0.95, 0, -0.3).astype(np.float32), (*SIZE, 3)).copy()
+    normals[:, 32:, 0] *= -1
+    sample = Sample("a", plane_sample(unit(0, 0, -1)).image, {"normals": normals})
+    moved = geometry.zoom_crop(sample, 0, 0, 31, SIZE)
+    assert np.linalg.norm(moved.targets["normals"], axis=-1) == pytest.approx(1, abs=1e-5)
+    normals[:, 24:30] = 0
+    moved = geometry.zoom_crop(sample, 0, 0, 31, SIZE)
+    assert (moved.targets["normals"][:, 40:44] == 0).all()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
-from data_testing import SIZE, plane_sample, planes, unit
+from data_testing import SIZE, plane_sample, planes, unit, write_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_vision.data.augment import Augmentation
-from mtl_vision.data.loader import Batch, EpochSampler, Loader, collate
+from mtl_vision.data.cache import PackedDataset
+from mtl_vision.data.folder import FolderDataset
+from mtl_vision.data.loader import Batch, EpochSampler, Loader, Samples, collate
 from mtl_vision.data.sample import Sample
 
 ALL = ("depth", "normals", "segmentation")
@@ -69,7 +73,7 @@ def test_the_epoch_is_that_of_the_call():
 
 
 def test_shapes_dtypes_and_memory():
-    batch = collate(planes(3), ALL)
+    batch = collate(planes(3), ALL, 3)
     H, W = SIZE
     assert batch.names == ["0000", "0001", "0002"]
     assert batch.image.shape == (3, 3, H, W) and batch.image.dtype == torch.uint8
@@ -85,7 +89,7 @@ def test_shapes_dtypes_and_memory():
 
 def test_values_keep_their_place():
     samples = planes(2)
-    batch = collate(samples, ALL)
+    batch = collate(samples, ALL, 2)
     assert batch.image[1, :, 7, 9].tolist() == samples[1].image[7, 9].tolist()
     assert batch.targets["depth"][1, 0, 7, 9] == samples[1].targets["depth"][7, 9]
     assert batch.targets["normals"][1, :, 7, 9].tolist() == samples[1].targets["normals"][7, 9].tolist()
@@ -93,14 +97,14 @@ def test_values_keep_their_place():
 
 
 def test_only_the_targets_asked_for():
-    assert list(collate(planes(2), ["depth"]).targets) == ["depth"]
+    assert list(collate(planes(2), ["depth"], 2).targets) == ["depth"]
 
 
 def test_a_missing_target_is_invalid_pixels():
     samples = planes(2)
     for name in ALL:
         del samples[1].targets[name]
-    batch = collate(samples, ALL)
+    batch = collate(samples, ALL, 2)
     assert (batch.targets["depth"][1] == 0).all() and (batch.targets["depth"][0] > 0).all()
     assert (batch.targets["normals"][1] == 0).all()
     assert (batch.targets["segmentation"][1] == 255).all()
@@ -113,26 +117,123 @@ def test_present_tells_of_valid_pixels_not_of_files():
         sample.targets["depth"][:] = 0
         sample.targets["segmentation"][:] = 255
         del sample.targets["normals"]
-    assert collate(samples, ALL).present == set()
+    assert collate(samples, ALL, 2).present == set()
     samples[1].targets["depth"][0, 0] = 1
-    assert collate(samples, ALL).present == {"depth"}
+    assert collate(samples, ALL, 2).present == {"depth"}
 
 
-@pytest.mark.parametrize("train", [True, False])
-def test_the_same_batches_with_and_without_workers(train: bool):
-    samples = planes(7)
-
-    def batches(workers: int) -> list[Batch]:
-        augment = Augmentation("strong", SIZE) if train else None
-        loader = Loader(samples, ALL, SIZE, 2, augment=augment, train=train, workers=workers, seed=4)
-        return [batch for epoch in (0, 1) for batch in loader.epoch(epoch)]
-
-    ones, others = batches(0), batches(2)
-    assert len(ones) == len(others) == (6 if train else 8)
+def assert_same(ones: list[Batch], others: list[Batch]) -> None:
+    assert len(ones) == len(others)
     for one, other in zip(ones, others, strict=True):
         assert one.names == other.names and one.present == other.present
         assert torch.equal(one.image, other.image)
         assert all(torch.equal(one.targets[name], other.targets[name]) for name in ALL)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> PackedDataset:
+    root = write_folder(tmp_path_factory.mktemp("set"), {"train": planes(7)})
+    return PackedDataset(FolderDataset(root, "train"), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_the_same_batches_with_and_without_workers_and_each_time(packed: PackedDataset, train: bool, is_packed: bool):
+    samples = packed if is_packed else planes(7)
+
+    def batches(workers: int) -> list[Batch]:
+        augment = Augmentation("heavy", SIZE) if train else None
+        loader = Loader(samples, ALL, SIZE, 2, augment=augment, train=train, workers=workers, seed=4)
+        return [batch for epoch in (0, 1) for batch in loader.epoch(epoch)]
+
+    ones, others, again = batches(0), batches(2), batches(2)
+    assert len(ones) == (6 if train else 8)
+    assert_same(ones, others)
+    assert_same(others, again)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_that_begins_later_goes_on_exactly(packed: PackedDataset, workers: int):
+    """As a resumed run does: nothing that was drawn before is needed."""
+
+    def make() -> Loader:
+        augment = Augmentation("heavy", SIZE)
+        return Loader(packed, ALL, SIZE, 2, augment=augment, train=True, workers=workers, seed=4)
+
+    whole = make()
+    batches = {epoch: list(whole.epoch(epoch)) for epoch in range(3)}
+    assert_same(list(make().epoch(2)), batches[2])
+
+
+def test_batches_that_are_kept_are_not_written_over(packed: PackedDataset):
+    """More of them than there are slots; and parts of them outlive the batch."""
+
+    def make(workers: int) -> Loader:
+        return Loader(packed, ALL, SIZE, 1, augment=Augmentation("heavy", SIZE), train=True, workers=workers, seed=4)
+
+    plain, slotted = make(0), make(1)
+    expected = [batch for epoch in range(3) for batch in plain.epoch(epoch)]
+    assert slotted.slots is not None and slotted.slots.memory.shape[0] < len(expected)
+    assert_same([batch for epoch in range(3) for batch in slotted.epoch(epoch)], expected)
+    images = [batch.image for epoch in range(3) for batch in slotted.epoch(epoch)]
+    assert all(torch.equal(image, batch.image) for image, batch in zip(images, expected, strict=True))
+
+
+def test_slots_are_used_again_and_none_is_lost(packed: PackedDataset):
+    loader = Loader(packed, ALL, SIZE, 1, augment=Augmentation("heavy", SIZE), train=True, workers=2, seed=4)
+    assert loader.slots is not None
+    places = {batch.image.data_ptr() for epoch in range(4) for batch in loader.epoch(epoch)}
+    assert len(places) <= len(loader.slots.memory)
+    next(iter(loader.epoch(0)))  # and left there: what was made ahead is never asked for
+    assert sum(1 for _ in loader.epoch(1)) == 7
+    gc.collect()
+    assert sorted(loader.slots.free) == list(range(len(loader.slots.memory)))
+
+
+def test_an_epoch_left_in_the_middle_does_not_reach_into_the_next(packed: PackedDataset):
+    def make(workers: int) -> Loader:
+        return Loader(packed, ALL, SIZE, 2, augment=Augmentation("heavy", SIZE), train=True, workers=workers, seed=4)
+
+    loader = make(2)
+    for epoch in range(3):
+        next(iter(loader.epoch(epoch)))
+    assert_same(list(loader.epoch(3)), list(make(0).epoch(3)))
+
+
+@pytest.mark.parametrize("preset", [None, "none", "flip", "heavy"])
+def test_a_packed_copy_gives_what_its_source_gives(packed: PackedDataset, preset: str | None):
+    def batches(samples: Samples) -> list[Batch]:
+        augment = Augmentation(preset, SIZE) if preset else None
+        return list(Loader(samples, ALL, SIZE, 2, augment=augment, train=True, seed=1).epoch(0))
+
+    for one, other in zip(batches(packed), batches(packed.source), strict=True):
+        assert one.names == other.names and torch.equal(one.image, other.image)
+        assert torch.equal(one.targets["segmentation"], other.targets["segmentation"])
+        assert torch.equal(one.targets["depth"], other.targets["depth"])
+        assert one.targets["normals"].dtype == torch.float32
+        assert (one.targets["normals"] - other.targets["normals"]).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_targets_that_nobody_wants_are_dropped_before_they_are_moved(packed: PackedDataset, is_packed: bool):
+    seen: list[list[str]] = []
+
+    class Spy(Augmentation):
+        def __call__(self, sample: Sample, seed: int) -> Sample:
+            seen.append(list(sample.targets))
+            return super().__call__(sample, seed)
+
+    loader = Loader(packed if is_packed else planes(7), ["depth"], SIZE, 7, augment=Spy("standard", SIZE), train=True)
+    (batch,) = loader.epoch(0)
+    assert seen == [["depth"]] * 7 and list(batch.targets) == ["depth"]
+
+
+def test_instances_are_a_label_map():
+    samples = planes(2)
+    samples[0].targets["instances"] = np.full(SIZE, 5, np.uint8)
+    batch = collate(samples, ["instances"], 2)
+    assert batch.targets["instances"].shape == (2, *SIZE) and batch.targets["instances"].dtype == torch.uint8
+    assert (batch.targets["instances"][0] == 5).all() and (batch.targets["instances"][1] == 255).all()
 
 
 def test_what_is_augmented_changes_from_epoch_to_epoch():
@@ -150,7 +251,7 @@ def test_samples_of_any_size_come_at_the_size_asked_for():
 
 
 def test_moving_to_a_device_keeps_what_is_known():
-    batch = collate(planes(2), ALL)
+    batch = collate(planes(2), ALL, 2)
     moved = batch.to(torch.device("meta"))
     assert moved.image.device.type == "meta" and all(t.device.type == "meta" for t in moved.targets.values())
     assert moved.names == batch.names and moved.present == batch.present
