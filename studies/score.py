@@ -32,16 +32,19 @@ def score(out: Path, dataset: FolderDataset, most: int | None = None) -> dict[st
     tasks: dict[str, Task] = {"depth": Depth(), "normals": Normals()}
     if dataset.classes is not None:
         tasks["segmentation"] = Segmentation(dataset.classes.names)
-    metrics = {name: tasks[name].metrics() for name in dataset.target_names}
+    metrics = {name: task.metrics() for name, task in tasks.items() if name in dataset.target_names}
     picks = [i for i, stem in enumerate(dataset.stems) if stem in names][:most]
     if not picks:
-        raise DataError(f"none of the {len(dataset)} samples of {dataset.folder} is among the results in {out}")
+        raise DataError(
+            f"none of the {len(dataset)} samples of split '{dataset.split}' in {dataset.root} is among the results in "
+            f"{out}"
+        )
     for index in tqdm(picks, desc="scoring", leave=False):
         sample = dataset[index]
         maps = read_maps(out / names[sample.name])
         check_classes(out / f"{names[sample.name]}.segmentation.png", dataset)
         for name, target in sample.targets.items():
-            if name in maps:
+            if name in maps and name in metrics:
                 prediction = KINDS[KIND_OF[name]].resize(maps[name], sample.size)
                 metrics[name].update(tensor(prediction), tensor(target))
     return {key: value for metric in metrics.values() for key, value in metric.compute().items()}

@@ -245,7 +245,10 @@ def test_normals_in_16_bits_move_as_others_do(normal: np.ndarray, chain: list[tu
     valid = KINDS["unit_vector_map"].valid
     assert packed.dtype == np.float32 and (valid(packed) == valid(plain)).mean() > 0.999
     both = valid(packed) & valid(plain)
-    assert degrees(packed[both], plain[both]).max() < 1, "OpenCV weighs 16 bits by 32nds of a pixel when it turns"
+    # When it turns, OpenCV weighs 16 bits by 32nds of a pixel: each weight is off by 1/64, twice that where half is
+    # invalid, along both axes: at a crease that may be 1/16 of a chord of 1, 3.6 degrees, and elsewhere nothing.
+    angles = degrees(packed[both], plain[both])
+    assert np.median(angles) < 0.02 and angles.max() < 3.6 * max(sum(name == "rotate" for name, *_ in chain), 1)
 
 
 def test_vectors_that_face_away_from_each_other_are_no_hole():
