@@ -90,7 +90,9 @@ PARTS = {"benchmark": benchmark, "train": train, "compare": compare, "alpha": al
 def main() -> int:
     """Run the parts; the last line is JSON."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("root", type=Path, help="the NYUv2 labelled set at 288x384 (configs/data/nyuv2_288x384.yaml)")
+    p.add_argument(
+        "root", type=Path, help="the NYUv2 labelled set in any known form (data/README.md); at 288x384 it loads fastest"
+    )
     p.add_argument("--out", type=Path, default=Path("runs/gpu"), help="where run directories are made")
     p.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="some of the parts")
     p.add_argument("--epochs", type=int, default=100, help="of `train`")

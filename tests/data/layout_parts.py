@@ -158,6 +158,8 @@ NAMING: dict[str, tuple[Callable[[Splits], dict[str, list[int]]], Callable[[int]
     "esanet": (official, lambda n: f"{n:04d}"),
     "dformer": (official, str),
     "dump8": (published, str),
+    "pictures": (official, lambda n: f"{n + 1:04d}"),
+    "pictures8": (official, lambda n: f"{n + 1:04d}"),
     "tum": (running, timestamp),
     "scannet": (running, lambda n: str(20 * n)),  # every twentieth frame; 100 sorts before 20 as text
 }
@@ -186,6 +188,12 @@ def write_jpeg(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     assert cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 98, *sampling])
+
+
+def write_webp(path: Path, image: np.ndarray) -> None:
+    """A WebP of three channels in the order given; above 100 it loses nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_WEBP_QUALITY, 101])
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:

@@ -35,6 +35,7 @@ from layout_parts import (
     write_mat,
     write_npy,
     write_png,
+    write_webp,
 )
 
 from mtl_vision.data.sample import Sample
@@ -91,6 +92,8 @@ EXPECT = {
     "bts": Expect(DEPTH, image=PICTURE, depth=MILLIMETRES, splits=TRAIN_TEST),
     # with bits=16: half(FARTHEST / 65535)
     "dump8": Expect(FLAT, image=PICTURE, depth=half(FARTHEST / 255), classes="nyu40", splits=TRAIN_TEST),
+    "pictures": Expect(FLAT, image=PICTURE, depth=MILLIMETRES, classes="nyu40", splits=TRAIN_TEST),
+    "pictures8": Expect(FLAT, depth=half(FARTHEST / 255), classes="nyu40", splits=TRAIN_TEST),
     "tum": Expect(DEPTH, depth=half(1 / 5000)),
     "scannet": Expect(DEPTH, image=PICTURE, depth=MILLIMETRES),
 }
@@ -263,6 +266,23 @@ def dump8(root: Path, splits: Splits, bits: int = 8) -> None:
         write_png(root / "nyu_labels40" / f"{f.stem}.png", from_zero(ids40(f.sample))[:, ::-1])
 
 
+def pictures(root: Path, splits: Splits) -> None:
+    """{train,test}/{rgb,depth,label40}/%04d: JPEG, millimetres, class+1."""
+    for f in frames("pictures", splits):
+        write_jpeg(root / f.theirs / "rgb" / f"{f.stem}.jpg", f.image)
+        write_png(root / f.theirs / "depth" / f"{f.stem}.png", in_steps(f.depth, 0.001), np.uint16)
+        write_png(root / f.theirs / "label40" / f"{f.stem}.png", ids40(f.sample))
+
+
+def pictures8(root: Path, splits: Splits) -> None:
+    """The same with WebP, and depth v of 8 bits: metres = (v + 0.5) * 9.9955 / 255, 0 = none."""
+    for f in frames("pictures8", splits):
+        write_webp(root / f.theirs / "rgb" / f"{f.stem}.webp", f.image)
+        depth = np.where(f.depth > 0, np.rint(f.depth * 255 / FARTHEST - 0.5), 0)
+        write_png(root / f.theirs / "depth" / f"{f.stem}.png", depth)
+        write_png(root / f.theirs / "label40" / f"{f.stem}.png", ids40(f.sample))
+
+
 def tum(root: Path, splits: Splits) -> None:
     """{rgb,depth}/TIMESTAMP.png and associations.txt; a depth is taken 3 ms before to 9 ms after its picture."""
     lines = []
@@ -281,5 +301,20 @@ def scannet(root: Path, splits: Splits) -> None:
         write_png(root / "depth" / f"{f.stem}.png", in_steps(f.depth, 0.001), np.uint16)
 
 
-WRITERS = (nyu_mat, mtan, astmt, nyud_mt, vainf, xapharius, esanet, dformer, bts, dump8, tum, scannet)
+WRITERS = (
+    nyu_mat,
+    mtan,
+    astmt,
+    nyud_mt,
+    vainf,
+    xapharius,
+    esanet,
+    dformer,
+    bts,
+    dump8,
+    pictures,
+    pictures8,
+    tum,
+    scannet,
+)
 LAYOUTS: dict[str, Callable[..., None]] = {writer.__name__: writer for writer in WRITERS}

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from mtl_vision.data.check.report import Report, check_folder
-from mtl_vision.data.description import Description, read_description
+from mtl_vision.data.description import Description, known_description
+from mtl_vision.data.recognise import describe
 
 ROOT = os.environ.get("MTL_NYUV2_ROOT")
-CONFIGS = Path(__file__).parents[2] / "configs" / "data"
 pytestmark = pytest.mark.skipif(
     ROOT is None, reason="set MTL_NYUV2_ROOT to a folder that holds nyuv2/ and nyuv2_288x384/"
 )
@@ -30,7 +30,7 @@ def source(name: str) -> Path:
 
 @pytest.mark.parametrize("name", ["nyuv2", "nyuv2_288x384"])
 def test_the_real_sets_are_sound(name: str):
-    report = check_folder(source(name), read_description(CONFIGS / f"{name}.yaml"), most=60)
+    report = check_folder(source(name), describe(source(name)), most=60)
     assert report.faults == [] and report.open == []
     assert 2 < report.figures["train"].depth["median"] < 3
 
@@ -62,7 +62,7 @@ def mirrored(stored: np.ndarray) -> np.ndarray:
 
 
 def looked(part: Path, description: Description | None = None) -> Report:
-    return check_folder(part, description or read_description(CONFIGS / "nyuv2_288x384.yaml"))
+    return check_folder(part, description or known_description("pictures8"))
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,13 @@ def test_depth_that_wraps_and_depth_in_another_unit(part: Path):
         return (stored + 0.5) * 9.9955 / 255
 
     change(part, lambda stored: (np.rint(metres(stored) * 1e4).astype(np.int64) % 65536).astype(np.uint16), "depth")
-    described = read_description(CONFIGS / "nyuv2_288x384.yaml")
+    described = known_description("pictures8")
     assert described.depth is not None
-    good = replace(described, depth=replace(described.depth, scale=1e-4, offset=0.0, wraps=True))
+    described = replace(described, depth=replace(described.depth, full_scale=None, offset=0.0))
+    assert described.depth is not None
+    good = replace(described, depth=replace(described.depth, scale=1e-4, wraps=True))
     assert looked(part, good).faults == []
     for scale, tests in ((1e-4, ["depth_wraps"]), (1e-3, ["depth_unit", "depth_wraps"])):
-        report = looked(part, replace(described, depth=replace(described.depth, scale=scale, offset=0.0)))
+        report = looked(part, replace(described, depth=replace(described.depth, scale=scale)))
         assert [fault.test for fault in report.faults] == tests
         assert report.mended() == good

@@ -1,4 +1,4 @@
-"""The two copies of NYUv2 that configs/data describes, where someone has them."""
+"""Two copies of NYUv2 (the forms `pictures` and `pictures8`), where someone has them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 from data_testing import degrees
 
-from mtl_vision.data.description import read_description
 from mtl_vision.data.folder import FolderDataset
 from mtl_vision.data.geometry import resize
 from mtl_vision.data.sample import Sample
 
 ROOT = os.environ.get("MTL_NYUV2_ROOT")
-CONFIGS = Path(__file__).parents[2] / "configs" / "data"
 pytestmark = pytest.mark.skipif(
     ROOT is None, reason="set MTL_NYUV2_ROOT to a folder that holds nyuv2/ and nyuv2_288x384/"
 )
@@ -25,7 +23,7 @@ def one(name: str, split: str) -> Sample:
     root = Path(ROOT or ".") / name
     if not root.is_dir():
         pytest.skip(f"no {name}/ in MTL_NYUV2_ROOT")
-    dataset = FolderDataset(root, split, read_description(CONFIGS / f"{name}.yaml"), classes="nyu13")
+    dataset = FolderDataset(root, split, classes="nyu13")
     assert len(dataset) == {"train": 795, "test": 654}[split]
     return dataset[100]
 
