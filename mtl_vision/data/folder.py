@@ -15,7 +15,7 @@ import numpy as np
 from mtl_vision.data.arrays import read_picture, read_values
 from mtl_vision.data.classes import ClassSet, class_set, label_table
 from mtl_vision.data.description import DataError, Description, LabelFormat
-from mtl_vision.data.layout import find_files, place, splits_there
+from mtl_vision.data.layout import find_files, no_splits, place, splits_there
 from mtl_vision.data.normals import normals_from_depth
 from mtl_vision.data.recognise import describe
 from mtl_vision.data.sample import Sample
@@ -89,7 +89,7 @@ class FolderDataset:
         maps = {
             "depth": self.depth(index),
             "segmentation": self._segmentation(index),
-            "instances": self.ids(index, "instances"),
+            "instances": self._instances(index),
         }
         targets = {name: array for name, array in maps.items() if array is not None}
         if (vectors := self.vectors(index)) is not None:
@@ -156,6 +156,8 @@ class FolderDataset:
                     f"{path}: depth.full_scale is for whole numbers, found {stored.dtype}: give depth.scale"
                 )
             scale = fmt.full_scale / np.iinfo(stored.dtype).max
+        if fmt.wraps and stored.dtype != np.uint16:
+            raise DataError(f"{path}: depth.wraps is for files of 16 bits, found {stored.dtype}: leave it out")
         values = unwrap(stored, NEAREST / scale) if fmt.wraps else stored
         metres = values.astype(np.float32) * np.float32(scale) + np.float32(fmt.offset)
         if fmt.invalid is not None:
@@ -180,6 +182,15 @@ class FolderDataset:
                 "description"
             )
         return ids
+
+    def _instances(self, index: int) -> np.ndarray | None:
+        stored = self.ids(index, "instances")
+        if stored is not None and not (stored.min() >= 0 and stored.max() <= IGNORE):
+            raise DataError(
+                f"{self._path('instances', index)}: instances {stored.min()} to {stored.max()}: expected 0 to 254, and "
+                f"{IGNORE} for none"
+            )
+        return None if stored is None else stored.astype(np.uint8)
 
     def _path(self, target: str, index: int) -> Path | None:
         return self.files.get(target, {}).get(self.stems[index])
@@ -232,8 +243,7 @@ def open_splits(root: Path, description: Description, classes: str | None = None
     """Every split that is there."""
     found = splits_there(root, description)
     if not found:
-        places = ", ".join((description.lists or description.splits).values())
-        raise DataError(f"{root} has none of the splits {places}: name them in 'splits'")
+        raise no_splits(root, description)
     return [FolderDataset(root, split, description, classes) for split in found]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 from mtl_vision.data.arrays import SUFFIXES
 from mtl_vision.data.classes import facts
 from mtl_vision.data.description import DataError, Description
-
-Paths = dict[str, Path]
+from mtl_vision.data.lists import Paths, list_file, names, place_of, read_lines, rows
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Layout:
 def find_files(root: Path, description: Description, split: str) -> Layout:
     """The layout of a split. A picture without a target's file simply lacks the target. Raises DataError."""
     d = description
-    listed = _list_of(root, d, split)
+    listed = _lines(root, d, split)
     if d.lists is not None and listed is None:
         return Layout([], {}, {})
     if d.columns is not None and listed is not None:
@@ -38,7 +37,7 @@ def find_files(root: Path, description: Description, split: str) -> Layout:
         targets = {name: _files(root, d, split, folder) for name, folder in _folders(d).items()}
         stems = list(images)
         if listed is not None:
-            stems = [_name(line.split()[0], images) for line in listed]
+            stems = list(names(listed, images))
             images |= {stem: place(root, d, split, d.image) / f"{stem}.jpg" for stem in stems if stem not in images}
         elif d.numbered is not None:
             stems = [stem for stem in stems if _official(stem, d.numbered, place(root, d, split, d.image)) == split]
@@ -59,11 +58,19 @@ def splits_there(root: Path, description: Description) -> list[str]:
 
     def is_there(split: str) -> bool:
         if description.lists is not None:
-            return _list_file(root, description, split) is not None
+            pattern = description.lists.get(split)
+            return pattern is not None and list_file(root, pattern, split) is not None
         folder = place(root, description, split, description.image)
         return (folder.parent if "*" in folder.name else folder).is_dir()
 
     return [split for split in description.splits if is_there(split)]
+
+
+def no_splits(root: Path, description: Description) -> DataError:
+    """What to say where none is there."""
+    key = "splits" if description.lists is None else "lists"
+    places = ", ".join(getattr(description, key).values())
+    return DataError(f"{root} has none of the {key} {places}: name them in '{key}' of the description")
 
 
 def _folders(description: Description) -> dict[str, str]:
@@ -101,69 +108,32 @@ def natural(path: Path) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts if part)
 
 
-# lists
-
-
-def _list_file(root: Path, description: Description, split: str) -> Path | None:
+def _lines(root: Path, description: Description, split: str) -> list[str] | None:
+    """The lines of a split's list, if it has one."""
     pattern = (description.lists or {}).get(split)
-    found = sorted(root.glob(pattern)) if pattern else []
-    if len(found) > 1:
-        raise DataError(
-            f"{root} has {len(found)} lists for split '{split}' ({', '.join(path.name for path in found)}): name one "
-            "of them in 'lists' of the description"
-        )
-    return found[0] if found else None
+    path = list_file(root, pattern, split) if pattern else None
+    return read_lines(path) if path else None
 
 
-def _list_of(root: Path, description: Description, split: str) -> list[str] | None:
-    """The lines of a split's list, if it has one; empty ones and comments are left out."""
-    path = _list_file(root, description, split)
-    if path is None:
-        return None
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} can not be read as a list of samples: {error}") from error
-    return [line for line in map(str.strip, lines) if line and not line.startswith("#")]
-
-
-def _name(entry: str, images: Paths) -> str:
-    """The sample that a list's entry names, with or without folder and suffix."""
-    name = PurePosixPath(entry).name
-    return name if name in images else PurePosixPath(name).stem if "." in name else name
-
-
-def _by_columns(root: Path, description: Description, split: str, lines: Iterable[str]) -> Layout:
+def _by_columns(root: Path, description: Description, split: str, lines: Sequence[str]) -> Layout:
     """The list's lines give the files themselves; the name is the picture's path with _ for /."""
-    columns = description.columns or []
-    bases = _bases(root, description, split)
-    folder = "" if description.image == "." else f"{description.image}/"
+    # in the split's folder, in the root, in another split's folder
+    others = [root / folder for name, folder in description.splits.items() if name != split]
+    bases = [root / description.splits.get(split, split), root, *others]
+    folder = PurePosixPath(description.image)
     layout = Layout([], {}, {name: {} for name in _folders(description)})
-    for line in lines:
-        entries = dict(zip(columns, line.split(), strict=False))
-        if "image" not in entries:
-            raise DataError(f"the list of split '{split}' has the line '{line}': expected {' '.join(columns)}")
-        entry = entries["image"].lstrip("/")
-        inner = PurePosixPath(entry.removeprefix(folder)).with_suffix("")
+    for row in rows(lines, description.columns or [], bases):
+        image = row["image"]
+        inner = (image.relative_to(folder) if image.is_relative_to(folder) else image).with_suffix("")
         stem = "_".join(inner.parts)
         layout.stems.append(stem)
-        layout.images[stem] = _where(entry, bases)
+        layout.images[stem] = place_of(image, bases)
         if len(inner.parts) > 1:
             layout.scenes[stem] = "/".join(inner.parts[:-1])
-        for name in layout.targets.keys() & entries.keys():
-            if (path := _where(entries[name].lstrip("/"), bases)).exists():
+        for name in layout.targets.keys() & row.keys():
+            if (path := place_of(row[name], bases)).exists():
                 layout.targets[name][stem] = path
     return layout
-
-
-def _bases(root: Path, description: Description, split: str) -> list[Path]:
-    """Where a list's paths may begin: in the split's folder, in the root, in another split's folder."""
-    others = [root / folder for name, folder in description.splits.items() if name != split]
-    return [root / description.splits.get(split, split), root, *others]
-
-
-def _where(entry: str, bases: list[Path]) -> Path:
-    return next((base / entry for base in bases if (base / entry).exists()), bases[0] / entry)
 
 
 def _unique(stems: list[str], split: str) -> list[str]:
@@ -195,7 +165,7 @@ def _scenes(root: Path, description: Description) -> dict[str, str]:
         return {}
     path = root / description.scenes
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected lines of a sample and its scene ({error})") from error
     return dict(line.split(maxsplit=1) for line in lines if len(line.split(maxsplit=1)) == 2)

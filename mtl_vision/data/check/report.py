@@ -11,7 +11,7 @@ from mtl_vision.data.check import depth, figures, files, frames, labels, mirror,
 from mtl_vision.data.check.evidence import Evidence, Fix, Verdict, pooled
 from mtl_vision.data.check.look import Opened, look_at, open_split
 from mtl_vision.data.description import DataError, Description
-from mtl_vision.data.layout import splits_there
+from mtl_vision.data.layout import no_splits, splits_there
 
 # Each by the key that names it in the JSON. What is mirrored apart leaves the test of the whole set without ground.
 TESTS: dict[str, Callable[[Evidence], Verdict]] = {
@@ -60,9 +60,7 @@ def check_folder(root: Path, description: Description, classes: str | None = Non
     """Look at up to `most` samples of each split (None: all). Raises DataError where not one split can be opened."""
     there = splits_there(root, description)
     if not there:
-        raise DataError(
-            f"{root} has none of the splits {', '.join(description.splits.values())}: name them in 'splits'"
-        )
+        raise no_splits(root, description)
     opened: dict[str, Opened] = {}
     faults: list[Fault] = []
     for split in there:
