@@ -31,7 +31,7 @@ def read_values(path: Path, key: str | None = None) -> np.ndarray:
         array = _map_picture(path)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    if array.dtype.kind not in "uif" or array.ndim not in (2, 3):
+    if array.dtype.kind not in "uif" or array.ndim not in (2, 3) or array.size == 0:
         raise DataError(f"{path}: expected numbers of shape (H, W) or (H, W, 3), found {array.dtype} of {array.shape}")
     return array
 
@@ -67,7 +67,7 @@ def _map_picture(path: Path) -> np.ndarray:
     data = _bytes(path)
     if data[25:26] == b"\x03" and data.startswith(b"\x89PNG"):
         return _palette_indices(path, data)
-    cut = data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]  # some versions of OpenCV give half a picture then
+    cut = data.startswith(b"\x89PNG") and b"IEND" not in data  # some versions of OpenCV give half a picture then
     try:
         array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data and not cut else None
     except cv2.error:
@@ -86,19 +86,24 @@ def _palette_indices(path: Path, data: bytes) -> np.ndarray:
 
 
 def _npy(path: Path) -> np.ndarray:
+    data = _bytes(path)
     try:
-        return np.load(io.BytesIO(_bytes(path)), allow_pickle=False)
+        array = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{path}: not a readable .npy file ({error}); replace it, or remove its sample") from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: expected one array, found an archive of several (.npz): save each as .npy")
+    return array
 
 
 def _mat(path: Path, key: str | None) -> np.ndarray:
+    data = _bytes(path)
+    if data.startswith(b"MATLAB 7.3") or data.startswith(b"\x89HDF"):
+        raise DataError(f"{path}: a .mat file of version 7.3; save it in MATLAB with -v7")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scipy warns of names that it knows twice
-            stored = scipy.io.loadmat(io.BytesIO(_bytes(path)))
-    except DataError:
-        raise
+            stored = scipy.io.loadmat(io.BytesIO(data))
     except Exception as error:  # scipy has many ways to say that a file is none of its own
         raise DataError(f"{path}: not a readable .mat file ({error!r}); replace it, or remove its sample") from error
     names = [name for name in stored if not name.startswith("__")]

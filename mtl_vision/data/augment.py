@@ -167,9 +167,16 @@ class Cutout(_SampleTransform):
 
 
 class OnPicture(_SampleTransform):
-    """Any transform of albumentations' own, on the picture alone: one that leaves every pixel at its place."""
+    """A transform of albumentations' own, on the picture alone: one that leaves every pixel at its place.
 
-    def __init__(self, transform: A.BasicTransform, p: float = 0.5) -> None:
+    p: how often it is asked; the transform then goes by its own. Raises TypeError for one that moves pixels.
+    """
+
+    def __init__(self, transform: A.ImageOnlyTransform, p: float = 1.0) -> None:
+        if not isinstance(transform, A.ImageOnlyTransform):
+            raise TypeError(
+                f"{type(transform).__name__} may move pixels: expected an ImageOnlyTransform of albumentations"
+            )
         self.transform = transform
         super().__init__(p=p)
 

@@ -21,10 +21,12 @@ from mtl_vision.data.description import (
 from mtl_vision.data.folder import FolderDataset, open_splits
 from mtl_vision.data.geometry import resize
 from mtl_vision.data.nyuv2_mat import CAMERA, NYUv2Mat
+from mtl_vision.data.readable import readable_part
 from mtl_vision.data.sample import Sample
 from mtl_vision.data.write import FolderWriter
 from mtl_vision.runtime.kinds import Size
 
+STRETCH = 0.02  # relative difference of aspect ratios that nobody sees
 DERIVED = "; normals derived from depth"
 
 
@@ -33,25 +35,39 @@ def with_choices(description: Description, depth: str = "filled", normals: str |
     if depth == "raw":
         if description.depth is None or description.depth.raw is None:
             raise DataError("--depth raw: the description names no folder of raw depth ('depth.raw'): take filled")
-        description = replace(description, depth=replace(description.depth, folder=description.depth.raw))
+        depth_format = replace(description.depth, folder=description.depth.raw)
+        description = replace(description, depth=depth_format, source=f"{description.source}; raw depth")
     stored = description.normals is not None and not description.normals.derive
     if normals == "stored" and not stored:
         raise DataError("--normals stored: there are none; take derived or none")
-    if normals == "derived" and (description.depth is None or description.intrinsics is None):
+    derivable = description.depth is not None and description.intrinsics is not None
+    if normals == "derived" and not derivable:
         raise DataError("--normals derived: they need depth and the camera ('intrinsics' in the description)")
     if normals == "none":
         return replace(description, normals=None)
-    return replace(description, normals=NormalsFormat(derive=True)) if normals == "derived" else description
+    if normals == "derived" or (derivable and description.normals is None):
+        return replace(description, normals=NormalsFormat(derive=True))
+    return description
 
 
 def convert_folder(
-    root: Path, out: Path, described: Description, classes: str | None = None, size: Size | None = None
+    root: Path,
+    out: Path,
+    described: Description,
+    classes: str | None = None,
+    size: Size | None = None,
+    skip: bool = False,
 ) -> int:
     """A folder as its description tells, to the canonical one at `out`; derived normals are stored. Returns a count.
 
-    classes: nyu13 or nyu40 to store the labels in that set; size: (H, W) to store at.
+    classes: nyu13 or nyu40 to store the labels in that set; size: (H, W) to store at; skip: leave out the samples that
+    can not be read, and say which.
     """
+    if classes is not None and described.segmentation is None:
+        raise DataError(f"--classes {classes}: {root} has no labels; leave it out")
     sources = open_splits(root, described, classes)
+    if skip:
+        sources = [_readable(source) for source in sources]
     labels = sources[0].classes
     derived = described.normals is not None and described.normals.derive
     description = Description(
@@ -117,5 +133,20 @@ def _each(store: Callable[[int], None], count: int, told: str) -> None:
             pass
 
 
+def _readable(source: FolderDataset) -> FolderDataset:
+    part, faults = readable_part(source, os.cpu_count() or 1)
+    for message in faults.values():
+        print(f"left out of {source.split}: {message}")
+    return part
+
+
 def _fitted(sample: Sample, size: Size | None) -> Sample:
-    return resize(sample, size) if size else sample
+    if size is None:
+        return sample
+    height, width = sample.size
+    if abs(size[0] * width / (size[1] * height) - 1) > STRETCH:
+        raise DataError(
+            f"--size {size[0]}x{size[1]} (height x width) would stretch {sample.name}, which is {height}x{width}: give "
+            f"it that aspect ratio, such as {size[0]}x{round(size[0] * width / height)}"
+        )
+    return resize(sample, size)

@@ -25,7 +25,7 @@ import yaml
 from mtl_vision.data import forms
 from mtl_vision.data.classes import ClassSet, class_set, make_palette
 from mtl_vision.data.error import DataError
-from mtl_vision.data.formats import formats
+from mtl_vision.data.formats import formats, over
 from mtl_vision.data.sample import Intrinsics
 from mtl_vision.runtime.kinds import IGNORE
 
@@ -150,8 +150,13 @@ TARGETS = {
 
 def read_description(path: Path) -> Description:
     """Read a `dataset.yaml`. Raises DataError for a missing or malformed one, naming the nearest known key."""
+    return make_description(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """What a `dataset.yaml` says. Raises DataError for a missing one, and for what is no YAML."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(
             f"no description at {path}: expected a {FILE_NAME} (its form is told in data/README.md)"
@@ -160,7 +165,6 @@ def read_description(path: Path) -> Description:
         raise DataError(f"{path} can not be read ({error.strerror}): expected a {FILE_NAME}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid YAML: {error}") from error
-    return make_description(data, str(path))
 
 
 def known_description(name: str) -> Description:
@@ -170,9 +174,10 @@ def known_description(name: str) -> Description:
 
 def make_description(data: Any, where: str) -> Description:
     """A description from what a YAML file says; where: the file, for the errors."""
+    _contradictions(data, where)
     if isinstance(data, Mapping) and "format" in data:
         said = {key: value for key, value in data.items() if key != "format"}
-        data = _over(_known(data["format"], f"{where}: format"), said)
+        data = over(_known(data["format"], f"{where}: format"), said, TARGETS)
     description: Description = forms.build(Description, data, where, _FORMS)
     for name, cls in TARGETS.items():
         value = getattr(description, name)
@@ -183,19 +188,19 @@ def make_description(data: Any, where: str) -> Description:
 
 
 def _known(name: Any, where: str) -> dict[str, Any]:
-    if name not in formats():
+    if not isinstance(name, str) or name not in formats():
         near = "".join(f" ({one}?)" for one in difflib.get_close_matches(str(name), formats(), 1))
         raise DataError(f"{where}: unknown form '{name}'{near}: expected one of {', '.join(formats())}")
     return formats()[name].description
 
 
-def _over(known: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said, over what is known; the keys of a target one by one, other values whole."""
-    joined = {**known, **said}
-    for name in TARGETS:
-        if isinstance(known.get(name), Mapping) and isinstance(said.get(name), Mapping):
-            joined[name] = {**known[name], **said[name]}
-    return {key: value for key, value in joined.items() if value is not None}
+def _contradictions(data: Any, where: str) -> None:
+    """Raise DataError where one file says the same thing in two ways."""
+    depth = data.get("depth") if isinstance(data, Mapping) else None
+    if isinstance(depth, Mapping) and depth.get("full_scale") is not None and "scale" in depth:
+        raise DataError(f"{where}: depth has scale and full_scale: metres of one step, or of all; give one of them")
+    if isinstance(data, Mapping) and data.get("numbered") is not None and data.get("lists") is not None:
+        raise DataError(f"{where}: numbered and lists both tell the splits; give one of them")
 
 
 def _check(description: Description, where: str) -> None:

@@ -46,10 +46,7 @@ class FolderDataset:
         self.left_out = 0  # samples that could not be read
         if not self.stems:
             found = sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else "no such folder"
-            raise DataError(
-                f"no pictures for split '{split}': expected {self._expected()}/*.png (or jpg, webp); in {self.root}: "
-                f"{found}"
-            )
+            raise DataError(f"no pictures for split '{split}': expected {self._expected()}; in {self.root}: {found}")
         for name in self.files:
             self._has_any(name)
         self.classes, self._labels = self._label_reader(classes)
@@ -208,16 +205,19 @@ class FolderDataset:
             raise DataError(f"{path}: expected one channel of 8 or 16 bits, found {array.dtype} of shape {array.shape}")
         return self._upright(array)
 
-    def _expected(self) -> Path:
-        return place(self.root, self.description, self.split, self.description.image)
+    def _expected(self) -> str:
+        folder = place(self.root, self.description, self.split, self.description.image)
+        return str(folder) if "*" in folder.name else f"{folder}/*.png (or jpg, webp)"
 
     def _has_any(self, name: str) -> None:
         """A picture without a file simply lacks the target; a target that is described without any file is an error."""
         if not self.files[name].keys() & set(self.stems):
             folder = place(self.root, self.description, self.split, getattr(self.description, name).folder)
+            file = str(folder).replace("*", self.stems[0]) if "*" in folder.name else f"{folder}/{self.stems[0]}.png"
+            there = sorted(path.name for path in folder.iterdir())[:3] if folder.is_dir() else "no such folder"
             raise DataError(
-                f"no {name} for split '{self.split}': expected {folder}/{self.stems[0]}.png and so on; leave "
-                f"'{name}' out of the description if there is none"
+                f"no {name} for split '{self.split}': expected {file} and so on, found {there}; leave '{name}' out of "
+                "the description if there is none"
             )
 
     def _label_reader(self, classes: str | None) -> tuple[ClassSet | None, np.ndarray | None]:

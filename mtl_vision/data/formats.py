@@ -6,6 +6,7 @@ of them match something.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -25,7 +26,13 @@ class Format:
 
     def fits(self, root: Path) -> bool:
         """Whether a folder looks like it."""
-        return all(next(root.glob(sign), None) is not None for sign in self.signs)
+        return all(next(root.glob(_any_case(sign)), None) is not None for sign in self.signs)
+
+
+def _any_case(sign: str) -> str:
+    """The pattern with its suffix in capitals or not."""
+    body, dot, suffix = sign.rpartition(".")
+    return body + dot + "".join(f"[{c}{c.upper()}]" for c in suffix) if dot and suffix.isalpha() else sign
 
 
 @cache
@@ -43,3 +50,28 @@ def fitting(root: Path) -> list[str]:
     """Names of the forms that a folder has; those whose signs are part of another's are left out."""
     having = [form for form in formats().values() if form.signs and form.fits(root)]
     return [form.name for form in having if not any(set(form.signs) < set(other.signs) for other in having)]
+
+
+# What is said under a key takes the place of what is known under others: they tell the same thing in another way.
+INSTEAD = {
+    "scale": ("full_scale",),
+    "full_scale": ("scale",),
+    "folder": ("derive",),
+    "axes": ("derive",),
+    "numbered": ("lists", "columns"),
+    "lists": ("numbered",),
+}
+
+
+def over(known: Mapping[str, Any], said: Mapping[str, Any], targets: Iterable[str]) -> dict[str, Any]:
+    """What is said, over what is known; the keys of a target one by one, other values whole."""
+
+    def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        gone = {key for said_key in other for key in INSTEAD.get(said_key, ())}
+        return {**{key: value for key, value in one.items() if key not in gone}, **other}
+
+    both = joined(known, said)
+    for name in targets:
+        if isinstance(known.get(name), Mapping) and isinstance(said.get(name), Mapping):
+            both[name] = joined(known[name], said[name])
+    return {key: value for key, value in both.items() if value is not None}

@@ -27,7 +27,7 @@ def list_file(root: Path, pattern: str, split: str) -> Path | None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a list, paths with slashes; empty ones and comments are left out. Raises DataError if none is left."""
+    """The lines of a list, paths with slashes, without empty ones and comments. Raises DataError if none is left."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

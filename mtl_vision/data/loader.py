@@ -184,7 +184,10 @@ def _any_valid(name: str, maps: np.ndarray) -> bool:
 
 
 class Loader:
-    """Batches of one epoch: `for batch in loader.epoch(3)`."""
+    """Batches of one epoch: `for batch in loader.epoch(3)`.
+
+    held: batches that are in use at once; more is no error, but costs fresh memory.
+    """
 
     def __init__(
         self,
@@ -200,13 +203,14 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         pin: bool = False,
+        held: int = 1,
     ) -> None:
         self.samples, self.targets, self.size = samples, tuple(targets), size
         self.sampler = EpochSampler(len(samples), batch_size, seed, train, rank, world)
-        # what is made ahead, what has come, and two that are in use; pinned memory is kept for reuse by torch itself
+        # what is made ahead, what has come, and what is in use; pinned memory is kept for reuse by torch itself
         room = _room(self.targets, batch_size, size)
         bytes_ = sum(array.nbytes for array in room.values())
-        self.slots = Slots(2 * workers + 3, bytes_) if workers and not pin else None
+        self.slots = Slots(2 * workers + 1 + 2 * held, bytes_) if workers and not pin else None
         self.loader = DataLoader(
             _View(samples, self.targets, size, augment, self.slots and self.slots.memory),
             batch_sampler=Slotted(self.sampler, self.slots),
@@ -253,5 +257,5 @@ def as_worker(_: int = 0) -> None:
     cv2.setNumThreads(0)  # the workers are the parallelism
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         # keep the memory of one sample for the next: by default glibc gives it back, and gets it page by page again
-        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            libc.mallopt(option, 2**30)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**30)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that older ones take

@@ -28,6 +28,8 @@ class FolderWriter:
         self.out = Path(out).resolve()  # so that it has a name: --out . has none
         self.scenes = scenes
         self.description = replace(description, scenes=SCENES) if scenes else description
+        if self.out.exists() and not self.out.is_dir():
+            raise DataError(f"{self.out} is a file: choose a folder for --out")
         if self.out.exists() and any(self.out.iterdir()):
             raise DataError(f"{self.out} exists and is not empty: choose another --out, or remove it")
         self.work = self.out.with_name(f".{self.out.name}.{os.getpid()}.partial")
@@ -57,7 +59,10 @@ class FolderWriter:
             fmt = getattr(d, name)
             if fmt is None:
                 raise DataError(f"{name} of sample {sample.name} are not in the description: {', '.join(d.targets())}")
-            self._png(split, fmt.folder, sample.name, _ENCODERS[name](array, d))
+            try:
+                self._png(split, fmt.folder, sample.name, _ENCODERS[name](array, d))
+            except DataError as error:
+                raise DataError(f"sample {sample.name} of {split}: {error}") from None
 
     def _png(self, split: str, folder: str, stem: str, array: np.ndarray) -> None:
         path = self.work / self.description.splits.get(split, split) / folder / f"{stem}.png"

@@ -48,11 +48,31 @@ def data_root(config: DataConfig, make: bool = True) -> Path:
     return root
 
 
+def open_data(config: DataConfig, root: Path) -> tuple[FolderDataset, FolderDataset]:
+    """What is trained on and what is measured: the split that the config names, else test, else val."""
+    described = describe(config, root)
+    whole = _readable(config, FolderDataset(root, config.train_split, described, config.classes))
+    measured = config.eval_split or next((s for s in ("test", "val") if s in splits_there(root, described)), None)
+    if measured is None:
+        raise ValueError(
+            f"{root} has neither test nor val to measure: hold a part of the training split out (--data.holdout "
+            f"{max(len(whole) // 10, 1)} --data.eval_split holdout), or name a split by --data.eval_split"
+        )
+    if measured in (HOLDOUT, config.train_split):
+        return _part(config, whole, config.train_split), _part(config, whole, measured)
+    test = _readable(config, FolderDataset(root, measured, described, config.classes))
+    return _part(config, whole, config.train_split), test
+
+
 def open_split(config: DataConfig, root: Path, split: str) -> FolderDataset:
     """One split as it lies on disk; of the training split, what is held out or the rest."""
-    if split not in (HOLDOUT, config.train_split):
-        return _readable(config, FolderDataset(root, split, describe(config, root), config.classes))
-    whole = _readable(config, FolderDataset(root, config.train_split, describe(config, root), config.classes))
+    stored = config.train_split if split == HOLDOUT else split
+    source = _readable(config, FolderDataset(root, stored, describe(config, root), config.classes))
+    return _part(config, source, split) if stored == config.train_split else source
+
+
+def _part(config: DataConfig, whole: FolderDataset, split: str) -> FolderDataset:
+    """Of the whole training split, what is held out or the rest."""
     if split == HOLDOUT:
         return whole.only(held_out(whole.stems, config.holdout), HOLDOUT)
     if not config.holdout:
@@ -79,14 +99,6 @@ def _readable(config: DataConfig, source: FolderDataset) -> FolderDataset:
 def describe(config: DataConfig, root: Path) -> Description:
     """The description that the config names, the one beside the data, or that of the form that the folder has."""
     return recognise.describe(root, config.description)
-
-
-def eval_split(config: DataConfig, root: Path) -> FolderDataset:
-    """The split that is measured: the one that the config names, else test, else val."""
-    if config.eval_split:
-        return open_split(config, root, config.eval_split)
-    has_test = "test" in splits_there(root, describe(config, root))
-    return open_split(config, root, "test" if has_test else "val")
 
 
 def packed(config: DataConfig, source: FolderDataset) -> Samples:
@@ -129,6 +141,7 @@ def make_loaders(
             rank=place[0],
             world=place[1],
             pin=device.type == "cuda",
+            held=config.train.accumulate,
         )
 
     return loader(train, True), loader(test, False)

@@ -61,7 +61,7 @@ def describe_protocol(config: Config, test: FolderDataset) -> dict[str, Any]:
         "protocol.size": list(config.data.size),
         "protocol.crop": "none",
         "protocol.ground_truth": test.description.source,
-        "protocol.normals": "derived from depth" if normals is not None and normals.derive else "as stored",
+        "protocol.normals": "none" if normals is None else "derived from depth" if normals.derive else "as stored",
         "protocol.seed": config.run.seed,
         "protocol.epochs": config.train.epochs,
         "protocol.balancer": config.balancer.name,

@@ -65,7 +65,7 @@ def run(config: Config) -> Path:
         folder, config = new_folder(config, root.name)
         config = replace(config, balancer=settle(config.balancer))
     torch.manual_seed(config.run.seed)
-    train, test = build.open_split(config.data, root, config.data.train_split), build.eval_split(config.data, root)
+    train, test = build.open_data(config.data, root)
     tasks = build.make_tasks(config.tasks, train.classes)
     check_data(config, train)
     balancer, unused = build.make_balancer(config.balancer, tasks)

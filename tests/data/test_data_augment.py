@@ -269,3 +269,16 @@ def test_the_draws_of_a_chain_are_independent(monkeypatch: pytest.MonkeyPatch):
     assert np.abs(correlation).max() < 0.1, "four standard deviations of chance"
     assert np.mean([row[3] for row in rows]) == pytest.approx(0.5, abs=0.05)
     assert np.std([row[4] for row in rows]) == pytest.approx(10 / np.sqrt(12), rel=0.05)
+
+
+def test_any_transform_of_the_picture_goes_as_often_as_it_says():
+    sample = plane_sample(unit(0.3, -0.2, -1))
+    chain = A.Compose([OnPicture(A.InvertImg(p=0.5))], seed=0)
+    moved = sum(not np.array_equal(chain(sample=sample)["sample"].image, sample.image) for _ in range(300))
+    assert 120 < moved < 180
+
+
+@pytest.mark.parametrize("transform", [A.HorizontalFlip(), A.RandomCrop(8, 8)])
+def test_what_moves_pixels_is_no_transform_of_the_picture(transform: A.BasicTransform):
+    with pytest.raises(TypeError, match=f"{type(transform).__name__} may move pixels: expected an ImageOnly"):
+        OnPicture(transform)  # type: ignore[arg-type]

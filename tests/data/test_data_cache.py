@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from data_testing import FULL, cut_short, degrees, planes, write_folder
 from mtl_vision.data import cache
 from mtl_vision.data.augment import Augmentation
 from mtl_vision.data.cache import PackedDataset
-from mtl_vision.data.description import DataError, LabelFormat
+from mtl_vision.data.description import DataError, InstancesFormat, LabelFormat
 from mtl_vision.data.folder import FolderDataset
 from mtl_vision.data.loader import Loader
 
@@ -171,3 +172,29 @@ def test_a_packed_loader_travels_to_a_worker_without_its_pages(tmp_path: Path):
     assert len(data) < packed.image.nbytes / 4
     again = pickle.loads(data)
     np.testing.assert_array_equal(again[(1, 7)].image, view[(1, 7)].image)
+
+
+def test_another_pairing_of_the_same_files_is_seen(tmp_path: Path, root: Path):
+    """Lists tell which depth belongs to which picture: the files are the same, the samples are not."""
+    described = replace(FULL, lists={"train": "list.txt"}, columns=["image", "depth"], normals=None, segmentation=None)
+    packed = []
+    for depths in ("0000 0001", "0001 0000"):
+        names = zip(("0000", "0001"), depths.split(), strict=True)
+        (root / "list.txt").write_text("".join(f"rgb/{a}.png depth/{b}.png\n" for a, b in names))
+        source = FolderDataset(root, "train", described)
+        packed.append(PackedDataset(source, tmp_path / "cache"))
+        assert_equal(packed[-1], source)
+    assert packed[0].folder != packed[1].folder
+
+
+def test_mirrored_files_are_another_copy(tmp_path: Path, root: Path):
+    sources = [FolderDataset(root, "train", replace(FULL, mirrored=mirrored)) for mirrored in (False, True)]
+    assert len({PackedDataset(source, tmp_path / "cache").folder for source in sources}) == 2
+
+
+def test_instances_are_kept(tmp_path: Path, root: Path):
+    shutil.copytree(root / "train/label", root / "train/instances")
+    source = FolderDataset(root, "train", replace(FULL, instances=InstancesFormat()))
+    packed = PackedDataset(source, tmp_path / "cache")
+    assert_equal(packed, source)
+    assert "instances" in packed[0].targets

@@ -23,6 +23,7 @@ from mtl_vision.data.description import (
 )
 from mtl_vision.data.folder import FolderDataset
 from mtl_vision.data.synthetic import render_room
+from mtl_vision.data.write import FolderWriter
 
 SCRIPT = Path(__file__).parents[2] / "data" / "prepare.py"
 Run = Callable[..., int]
@@ -198,11 +199,11 @@ def test_the_mat_file_in_thirteen_classes_and_small(run: Run, tmp_path: Path):
     write_mat(tmp_path / "nyu.mat")
     write_splits(tmp_path / "splits.mat", [2], [1, 3])
     assert (
-        run("convert", "nyu.mat", "--out", "out", "--splits", "splits.mat", "--classes", "nyu13", "--size", "16x24")
+        run("convert", "nyu.mat", "--out", "out", "--splits", "splits.mat", "--classes", "nyu13", "--size", "18x24")
         == 0
     )
     dataset = FolderDataset(tmp_path / "out", "train")
-    assert dataset.classes is not None and dataset.classes.name == "nyu13" and dataset[0].size == (16, 24)
+    assert dataset.classes is not None and dataset.classes.name == "nyu13" and dataset[0].size == (18, 24)
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.mat", "empty", "text.txt"])
@@ -233,3 +234,50 @@ def test_no_split_is_there(run: Run, tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_writing_what_is_not_described_is_an_error(tmp_path: Path):
     with pytest.raises(DataError, match="normals of sample 0000 are not in the description"):
         write_folder(tmp_path / "set", {"train": planes(1)}, Description(depth=DepthFormat()))
+
+
+def test_an_interrupted_conversion_leaves_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    root = rooms(tmp_path / "set")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FolderWriter, "write", interrupt)
+    assert run("convert", root, "--out", "out") == 130
+    assert "interrupted; nothing was written" in capsys.readouterr().err and left(tmp_path) == ["set"]
+
+
+def test_a_size_of_another_aspect(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = rooms(tmp_path / "set")
+    assert run("convert", root, "--out", "out", "--size", "64x48") == 1
+    assert "--size 64x48 (height x width) would stretch" in capsys.readouterr().err and left(tmp_path) == ["set"]
+
+
+def test_samples_that_can_not_be_read_may_be_left_out(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = rooms(tmp_path / "set")
+    cut_short(root / "train/depth/000001.png")
+    assert run("convert", root, "--out", "out", "--on_error", "skip") == 0
+    assert "left out of train: " in capsys.readouterr().out
+    assert len(FolderDataset(tmp_path / "out", "train")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["set", "--splits", "splits.mat"], "--splits is for nyu_depth_v2_labeled.mat"),
+        (["nyu.mat", "--description", "mtan"], "--description and --on_error are for folders"),
+        (["set", "--out", "nyu.mat"], "nyu.mat is a file: choose a folder"),
+        (["set", "--description", "mtam"], "mtam is no file and no known form (mtan?)"),
+        (["set/dataset.yaml"], "expected nyu_depth_v2_labeled.mat, or a folder"),
+    ],
+)
+def test_what_does_not_go_together(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+):
+    rooms(tmp_path / "set")
+    write_mat(tmp_path / "nyu.mat")
+    out = [] if "--out" in arguments else ["--out", "out"]
+    assert run("convert", *arguments, *out) == 1
+    assert said in capsys.readouterr().err

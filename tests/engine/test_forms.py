@@ -34,8 +34,22 @@ def test_a_known_form_is_trained_on_where_it_lies(
     assert main(arguments(root, tmp_path, "a", *SHORT, f"--tasks.names=[{tasks}]")) == 0
     assert "4 to train on, 3 (" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "runs/a/metrics.json").read_text())
-    assert metrics["protocol.samples"] == 3 and {f"{name.split('.')[0]}" for name in metrics} >= set(tasks.split(","))
+    assert metrics["protocol.samples"] == 3 and {name.split(".")[0] for name in metrics} >= set(tasks.split(","))
     assert len(history(tmp_path / "runs/a")) == 2
+
+
+def test_frames_of_ones_own_are_measured_on_a_part_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = tmp_path / "tum"
+    root.mkdir()
+    lay_out("tum", root, small_rooms())
+    tasks = "--tasks.names=[depth]"
+    assert main(arguments(root, tmp_path, "a", *SHORT, tasks)) == 1
+    said = capsys.readouterr().err
+    assert "has neither test nor val to measure: hold a part of the training split out (--data.holdout 1" in said
+    held = ("--data.holdout=2", "--data.eval_split=holdout", "--data.on_error=skip")
+    assert main(arguments(root, tmp_path, "a", *SHORT, tasks, *held)) == 0
+    assert "5 to train on, 2 (holdout) to measure" in capsys.readouterr().out
+    assert json.loads((tmp_path / "runs/a/metrics.json").read_text())["protocol.normals"] == "none"
 
 
 def test_a_task_trains_on_the_samples_that_have_its_truth(tmp_path: Path):

@@ -200,7 +200,7 @@ def test_two_processes_from_the_command_line(rooms: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "more, said",
     [
-        (("--data.root=/nowhere",), "has no dataset.yaml and is none of the known forms .*found no such folder"),
+        (("--data.root=/nowhere",), "/nowhere: no such folder"),
         (("--balancer.name=gradnrm",), "unknown balancer 'gradnrm'"),
         (
             ("--tasks.names=[depth,edges]",),

@@ -27,7 +27,7 @@ def check(
     report = check_folder(root, describe(root, named), classes, most)
     print(to_text(report))
     if fix:
-        path = root / FILE_NAME if named is None or named in formats() else Path(named)
+        path = root / FILE_NAME if named is None or named in formats() else Path(named).resolve()
         report = _mend(report, path, classes, most)
     out.mkdir(parents=True, exist_ok=True)
     sheet, figures = out / "check.png", out / "check.json"

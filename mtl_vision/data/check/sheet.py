@@ -193,8 +193,13 @@ def _paper(height: int, width: int) -> np.ndarray:
 
 def _write(canvas: np.ndarray, text: str, x: int, y: int, colour: tuple[int, int, int], scale: float = SCALE) -> None:
     """One line, its top at row `y`, in place."""
-    cv2.putText(canvas, text, (x, y + LINE - 5), FONT, scale, colour, 1, cv2.LINE_AA)
+    cv2.putText(canvas, _plain(text), (x, y + LINE - 5), FONT, scale, colour, 1, cv2.LINE_AA)
 
 
 def _wide(text: str) -> int:
-    return cv2.getTextSize(text, FONT, SCALE, 1)[0][0]
+    return cv2.getTextSize(_plain(text), FONT, SCALE, 1)[0][0]
+
+
+def _plain(text: str) -> str:
+    """What OpenCV's font has; it crashes on a file's name that is no text."""
+    return text.encode("ascii", "replace").decode()

@@ -1,0 +1,371 @@
+"""What a dataset.yaml, a list or a file may say, and what is said of it when it is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+from test_data_formats import ROOMS, Case, opened
+
+from mtl_vision.data.description import Description, known_description, make_description, read_description
+from mtl_vision.data.error import DataError
+from mtl_vision.data.formats import formats
+from mtl_vision.data.recognise import describe
+
+# dataset.yaml, lists and names
+
+
+def test_a_short_description_on_top_of_a_known_form(tmp_path: Path):
+    root = Case("tum").lay_out(tmp_path)
+    camera = {"fx": 51.9, "fy": 51.9, "cx": 32, "cy": 25, "height": 48, "width": 64}
+    (root / "dataset.yaml").write_text(
+        f"format: tum\nsource: my room\nnormals: {{derive: true}}\nintrinsics: {camera}\n"
+    )
+    dataset = opened(root)["train"]
+    assert dataset.description.source == "my room" and set(dataset[0].targets) == {"depth", "normals"}
+    assert dataset.description.depth is not None and dataset.description.depth.scale == 0.0002
+
+
+def test_a_form_named_in_a_description_may_be_bent(tmp_path: Path):
+    root = Case("scannet").lay_out(tmp_path)
+    (root / "dataset.yaml").write_text("format: scannet\ndepth: {scale: 0.002}\nsplits: {test: .}\n")
+    dataset = opened(root)["test"]
+    truth = ROOMS["train"][0]
+    np.testing.assert_allclose(dataset[0].targets["depth"], 2 * truth.targets["depth"], atol=0.002)
+
+
+@pytest.mark.parametrize(
+    ("said", "got"),
+    [
+        ("format: dformer\ndepth: {scale: 0.01}", lambda d: (d.depth.scale, d.depth.full_scale) == (0.01, None)),
+        ("format: esanet\ndepth: {full_scale: 10}", lambda d: d.depth.full_scale == 10),
+        ("format: esanet\nnormals: {folder: sn}", lambda d: (d.normals.folder, d.normals.derive) == ("sn", False)),
+        ("format: nyud_mt\nnumbered: 1", lambda d: d.lists is None and d.numbered == 1),
+        ("format: dump8\nlists: {train: a.txt}", lambda d: d.lists == {"train": "a.txt"} and d.numbered is None),
+        ("format: mtan\nnormals: null", lambda d: d.normals is None),
+        ("format: mtan\nsegmentation: {first: 1}", lambda d: (d.segmentation.first, d.segmentation.void) == (1, -1)),
+    ],
+)
+def test_what_is_said_takes_the_place_of_what_the_form_says(said: str, got, tmp_path: Path):
+    (tmp_path / "dataset.yaml").write_text(said)
+    assert got(read_description(tmp_path / "dataset.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"depth": {"scale": 1, "full_scale": 10}}, "scale and full_scale"),
+        ({"numbered": 0, "lists": {"train": "a"}}, "numbered and lists"),
+        ({"depth": {"full_scale": 10, "wraps": True}}, "depth.wraps needs depth.scale"),
+        ({"columns": ["image"]}, "expected 'image' among them, and lists"),
+        ({"format": ["mtan"]}, "unknown form '\\['mtan'\\]'"),
+    ],
+)
+def test_contradictions_are_refused(said: dict, message: str):
+    with pytest.raises(DataError, match=message):
+        make_description(said, "mine.yaml")
+
+
+def test_a_form_named_in_a_description_lacks_what_it_lacks(tmp_path: Path):
+    root = Case("mtan").lay_out(tmp_path)
+    (root / "dataset.yaml").write_text("format: mtan\nsource: mine\n")
+    for split in ("train", "val"):
+        shutil.rmtree(root / split / "normal")
+    description = describe(root)
+    assert description.source == "mine" and description.normals is not None and description.normals.derive
+    (root / "dataset.yaml").write_text("format: mtan\nnormals: {folder: normal}\n")
+    with pytest.raises(DataError, match="no normals for split 'train': expected .*no such folder"):
+        opened(root)
+
+
+@pytest.mark.parametrize("form", ["esanet", "nyud_mt", "scannet"])
+def test_suffixes_in_capitals(form: str, tmp_path: Path):
+    root = Case(form).lay_out(tmp_path)
+    for path in [path for path in root.rglob("*") if path.suffix in (".png", ".jpg")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    assert len(opened(root)["train"]) >= 4
+
+
+def test_every_description_survives_being_written(tmp_path: Path):
+    for name in formats():
+        description = known_description(name)
+        (tmp_path / "a.yaml").write_text(description.to_yaml())
+        assert read_description(tmp_path / "a.yaml") == description, name
+
+
+def test_an_unknown_form_names_the_nearest(tmp_path: Path):
+    (tmp_path / "dataset.yaml").write_text("format: vanif\n")
+    with pytest.raises(DataError, match=r"unknown form 'vanif' \(vainf\?\): expected one of astmt, bts"):
+        describe(tmp_path)
+
+
+def test_a_folder_that_could_be_two_forms_asks(tmp_path: Path):
+    Case("mtan").lay_out(tmp_path)
+    Case("vainf").lay_out(tmp_path)
+    with pytest.raises(DataError, match="could be mtan or vainf: name it by --description"):
+        describe(tmp_path)
+    assert describe(tmp_path, "vainf").source.startswith("NYUv2 as prepared by VainF")
+
+
+def test_a_folder_of_no_known_form(tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match=r"none of the known forms \(astmt, .*expected.*found \['photos'\]"):
+        describe(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["", "nyu_depth_v2_labeled.mat"])
+def test_the_mat_file_has_to_be_converted_first(place: str, tmp_path: Path):
+    root = Case("nyu_mat").lay_out(tmp_path)
+    with pytest.raises(DataError, match=r"found nyu_depth_v2_labeled.mat: python data/prepare.py convert"):
+        describe(root / place if place else root)
+
+
+def test_color_and_depth_of_different_sizes(tmp_path: Path):
+    root = Case("scannet").lay_out(tmp_path)
+    for path in (root / "color").iterdir():
+        picture = cv2.imread(str(path))
+        assert picture is not None
+        cv2.imwrite(str(path), cv2.resize(picture, (130, 97)))
+    sample = opened(root)["train"][0]
+    assert sample.size == (48, 64) and sample.targets["depth"].shape == (48, 64)
+    cv2.imwrite(str(root / "color/0.jpg"), np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(DataError, match="both must be of one size"):
+        opened(root)["train"][0]
+
+
+def test_a_list_names_what_is_not_there(tmp_path: Path):
+    root = Case("nyud_mt").lay_out(tmp_path)
+    with (root / "gt_sets/train.txt").open("a") as file:
+        file.write("0999\n")
+    dataset = opened(root)["train"]
+    assert dataset.stems[-1] == "0999" and not any("0999" in path.name for path in dataset.paths())
+    with pytest.raises(DataError, match=r"images/0999\.jpg: .*no such file|images/0999\.jpg: .*[Nn]o such"):
+        dataset[len(dataset) - 1]
+
+
+def test_a_list_that_names_a_sample_twice(tmp_path: Path):
+    root = Case("nyud_mt").lay_out(tmp_path)
+    path = root / "gt_sets/train.txt"
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(DataError, match="the list of split 'train' names 0002 twice"):
+        opened(root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line, root: "\ufeff" + line,
+        lambda line, root: line.replace("/", "\\") + "\r",
+        lambda line, root: "/" + line,
+        lambda line, root: " ".join(str(root / part) if "/" in part else part for part in line.split()),
+    ],
+    ids=["byte order mark", "backslashes", "leading slash", "absolute"],
+)
+@pytest.mark.parametrize(("form", "file"), [("dformer", "train.txt"), ("bts", "nyudepthv2_train_files_with_gt.txt")])
+def test_lists_as_other_systems_write_them(form: str, file: str, change, tmp_path: Path):
+    root = Case(form).lay_out(tmp_path)
+    before = opened(root)["train"]
+    lines = (root / file).read_text().splitlines()
+    base = root / "sync" if form == "bts" else root
+    (root / file).write_text("\n".join(change(line.lstrip("/"), base) for line in lines[:1]), encoding="utf-8")
+    after = opened(root)["train"]
+    assert after.stems == before.stems[:1] and after.files["depth"] == {
+        stem: path for stem, path in before.files["depth"].items() if stem in after.files["depth"]
+    }
+    assert after[0].targets.keys() == before[0].targets.keys()
+
+
+def test_names_with_spaces(tmp_path: Path):
+    root = Case("dformer").lay_out(tmp_path)
+    for folder, suffix in (("RGB", "jpg"), ("Depth", "png"), ("Label", "png")):
+        (root / folder / f"1.{suffix}").rename(root / folder / f"my room.{suffix}")
+    (root / "train.txt").write_text("RGB/my room.jpg\nRGB/3.jpg Label/3.png\n")
+    dataset = opened(root)["train"]
+    assert dataset.stems == ["my room", "3"] and set(dataset[0].targets) == {"depth", "normals", "segmentation"}
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"train": "**x"}, "'\\*\\*x' is no pattern"),
+        ({"train": "missing.txt"}, "has none of the lists missing.txt: name them in 'lists'"),
+        ({"train": "empty.txt"}, "empty.txt lists no sample"),
+    ],
+)
+def test_lists_that_are_none(lists: dict[str, str], message: str, tmp_path: Path):
+    root = Case("scannet").lay_out(tmp_path)
+    (root / "empty.txt").write_text("# nothing\n")
+    (root / "dataset.yaml").write_text(Description(splits={"train": "."}, image="color", lists=lists).to_yaml())
+    with pytest.raises(DataError, match=message):
+        opened(root)
+
+
+def test_a_list_elsewhere_and_one_with_brackets(tmp_path: Path):
+    root = Case("scannet").lay_out(tmp_path / "data")
+    (tmp_path / "train[1].txt").write_text("20\n40\n")
+    for name in (str(tmp_path / "train[1].txt"), "../train[1].txt"):
+        description = Description(splits={"train": "."}, image="color", lists={"train": name})
+        (root / "dataset.yaml").write_text(description.to_yaml())
+        assert opened(root)["train"].stems == ["20", "40"]
+
+
+def test_two_lists_for_one_split(tmp_path: Path):
+    root = Case("bts").lay_out(tmp_path)
+    shutil.copy(root / "nyudepthv2_train_files_with_gt.txt", root / "my_train.txt")
+    with pytest.raises(DataError, match=r"2 lists for split 'train' \(my_train.txt, nyudepthv2_train"):
+        opened(root)
+
+
+def test_a_line_without_a_picture(tmp_path: Path):
+    root = Case("tum").lay_out(tmp_path)
+    (root / "associations.txt").write_text("# a comment\n\n1305031102.1\n")
+    with pytest.raises(DataError, match=r"the line '1305031102.1': expected time image time depth"):
+        opened(root)
+
+
+def test_numbers_that_are_none_of_nyuv2(tmp_path: Path):
+    root = Case("dump8").lay_out(tmp_path)
+    (root / "nyu_images/8.jpg").rename(root / "nyu_images/1449.jpg")
+    with pytest.raises(DataError, match="has the picture 1449: expected NYUv2's official numbers from 0 to 1448"):
+        opened(root)
+
+
+def test_a_pattern_tells_pictures_and_depth_of_one_folder(tmp_path: Path):
+    root = Case("scannet").lay_out(tmp_path / "a")
+    one = tmp_path / "frames"
+    one.mkdir()
+    for path in (root / "color").iterdir():
+        shutil.copy(path, one / f"frame-{path.stem}.color.jpg")
+    for path in (root / "depth").iterdir():
+        shutil.copy(path, one / f"frame-{path.stem}.depth.png")
+    (tmp_path / "dataset.yaml").write_text(
+        'splits: {train: frames}\nimage: "frame-*.color.jpg"\ndepth: {folder: "frame-*.depth.png"}\n'
+    )
+    dataset = opened(tmp_path)["train"]
+    assert dataset.stems == ["0", "20", "40", "60", "80", "100", "120"] and set(dataset[3].targets) == {"depth"}
+
+
+# one file wrong
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.full((48, 64), 2.5, np.float32), "expected whole numbers, the classes' ids"),
+        (np.full((48, 64), np.nan, np.float32), "expected whole numbers, the classes' ids"),
+        (np.full((48, 64), 13, np.int64), r"label 13 is not a class: expected 0\.\.12, or -1 for void"),
+        (np.full((48, 64), -2, np.int64), "label -2 is not a class"),
+        (np.full((40, 64), 1, np.int64), "is 40x64 .HxW., its picture"),
+        (np.zeros((48, 64, 2)), "expected one channel"),
+        (np.zeros(5), "expected numbers of shape"),
+        (np.array([["a"]]), "expected numbers of shape"),
+        (np.array([None]), r"not a readable \.npy file"),
+    ],
+)
+def test_wrong_label_arrays(array: np.ndarray, message: str, tmp_path: Path):
+    root = Case("mtan").lay_out(tmp_path)
+    np.save(root / "train/label/1.npy", array)
+    with pytest.raises(DataError, match=rf"label/1\.npy.*{message}"):
+        opened(root)["train"][1]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.full((48, 64, 3), 200.0), "expected floats from 0 to 1, found 200 to 200"),
+        (np.full((48, 64, 3), np.nan), "expected floats from 0 to 1"),
+        (np.full((48, 64, 3), 7, np.int64), "expected a picture .H, W, 3. of uint8"),
+        (np.zeros((48, 64)), "expected a picture"),
+    ],
+)
+def test_wrong_picture_arrays(array: np.ndarray, message: str, tmp_path: Path):
+    root = Case("mtan").lay_out(tmp_path)
+    np.save(root / "train/image/1.npy", array)
+    with pytest.raises(DataError, match=rf"image/1\.npy: {message}"):
+        opened(root)["train"][1]
+
+
+def test_depth_that_is_no_number_is_invalid(tmp_path: Path):
+    root = Case("nyud_mt").lay_out(tmp_path)
+    depth = np.full((48, 64), 2.0, np.float32)
+    depth[0, :3] = np.nan, np.inf, -1
+    np.save(root / "depth/0002.npy", depth)
+    read = opened(root)["train"][0].targets["depth"]
+    assert (read[0, :3] == 0).all() and (read[1:] == 2).all()
+
+
+@pytest.mark.parametrize("damage", [b"", b"hello", b"\x93NUMPY"])
+@pytest.mark.parametrize(("form", "file"), [("mtan", "train/depth/0.npy"), ("astmt", "depth/0002.mat")])
+def test_damaged_arrays_are_named(damage: bytes, form: str, file: str, tmp_path: Path):
+    root = Case(form).lay_out(tmp_path)
+    (root / file).write_bytes(damage)
+    with warnings.catch_warnings(), pytest.raises(DataError, match=rf"{file}: not a readable"):
+        warnings.simplefilter("error")
+        opened(root)["train"][0]
+
+
+def test_a_mat_file_without_the_variable(tmp_path: Path):
+    root = Case("astmt").lay_out(tmp_path)
+    scipy.io.savemat(root / "depth/0002.mat", {"height": np.ones((48, 64))})
+    with pytest.raises(DataError, match=r"0002\.mat: expected the variable 'depth', found \['height'\]"):
+        opened(root)["train"][0]
+
+
+@pytest.mark.parametrize("writer", [h5py.File])
+def test_a_mat_file_of_version_7_3(writer, tmp_path: Path):
+    root = Case("astmt").lay_out(tmp_path)
+    with writer(root / "depth/0002.mat", "w") as file:
+        file["depth"] = np.ones((64, 48))
+    with pytest.raises(DataError, match=r"0002\.mat: a \.mat file of version 7\.3; save it in MATLAB with -v7"):
+        opened(root)["train"][0]
+
+
+def test_an_archive_in_place_of_an_array_and_an_empty_one(tmp_path: Path):
+    root = Case("mtan").lay_out(tmp_path)
+    with (root / "train/depth/0.npy").open("wb") as file:
+        np.savez(file, a=np.ones(3))
+    with pytest.raises(DataError, match="expected one array, found an archive"):
+        opened(root)["train"][0]
+    np.save(root / "train/image/1.npy", np.zeros((0, 0, 3)))
+    with pytest.raises(DataError, match=r"image/1\.npy: expected numbers of shape"):
+        opened(root)["train"][1]
+
+
+def test_wraps_is_for_16_bits(tmp_path: Path):
+    root = Case("mtan").lay_out(tmp_path)
+    (root / "dataset.yaml").write_text("format: mtan\ndepth: {wraps: true}\n")
+    with pytest.raises(DataError, match="depth.wraps is for files of 16 bits, found float32"):
+        opened(root)["train"][0]
+
+
+@pytest.mark.parametrize("value", [-1, 256])
+def test_instances_out_of_range(value: int, tmp_path: Path):
+    root = Case("mtan").lay_out(tmp_path)
+    (root / "dataset.yaml").write_text("format: mtan\ninstances: {folder: thing}\n")
+    for split, count in (("train", 4), ("val", 3)):
+        (root / split / "thing").mkdir()
+        for index in range(count):
+            np.save(root / split / f"thing/{index}.npy", np.full((48, 64), value if index else 3))
+    dataset = opened(root)["train"]
+    assert dataset[0].targets["instances"].dtype == np.uint8 and (dataset[0].targets["instances"] == 3).all()
+    with pytest.raises(DataError, match=rf"thing/1\.npy: instances {value} to {value}: expected 0 to 254"):
+        dataset[1]
+
+
+def test_palette_pictures_are_ids(tmp_path: Path):
+    root = Case("nyud_mt").lay_out(tmp_path)
+    dataset = opened(root)["train"]
+    before = dataset[0].targets["segmentation"]
+    path = root / "segmentation/0002.png"
+    with Image.open(path) as picture:
+        indexed = Image.frombytes("P", picture.size, picture.tobytes())
+    indexed.putpalette([value for i in range(256) for value in (i, 255 - i, 7)])
+    indexed.save(path)
+    np.testing.assert_array_equal(dataset[0].targets["segmentation"], before)
