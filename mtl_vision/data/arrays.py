@@ -98,7 +98,7 @@ def _npy(path: Path) -> np.ndarray:
 
 def _mat(path: Path, key: str | None) -> np.ndarray:
     data = _bytes(path)
-    if data.startswith(b"MATLAB 7.3") or data.startswith(b"\x89HDF"):
+    if data.startswith((b"MATLAB 7.3", b"\x89HDF")):
         raise DataError(f"{path}: a .mat file of version 7.3; save it in MATLAB with -v7")
     try:
         with warnings.catch_warnings():

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from breaking import (
     SPLITS,
@@ -230,3 +231,24 @@ def test_a_split_without_a_target_and_one_without_pictures(root: Path, capsys: p
     assert "no normals for split 'val'" in sentences(root) and "no pictures for split 'test'" in sentences(root)
     told = capsys.readouterr().out
     assert "test: can not be read" in told and "train: 6 samples" in told
+
+
+@pytest.mark.parametrize("how", [lambda mm: 9000 - mm, lambda mm: 3e6 / mm], ids=["inverted", "disparity"])
+def test_depth_that_grows_towards_the_camera_is_no_fault_of_the_normals(root: Path, how: Callable):
+    def grow(stored: np.ndarray) -> np.ndarray:
+        return np.where(stored > 0, np.clip(how(np.maximum(stored, 1.0)), 1, 65535), 0).astype(np.uint16)
+
+    change(root, "depth", grow)
+    before = (root / "dataset.yaml").read_text()
+    assert ("normals_frame", None) in found(root, fix=True)
+    assert "the depth is inverted, or a disparity, or" in sentences(root)
+    assert (root / "dataset.yaml").read_text() == before, "axes that leave it so bad are not written"
+
+
+def test_sentences_that_are_alike_are_said_once(root: Path, capsys: pytest.CaptureFixture[str]):
+    for path in (root / "train/depth").glob("*.png"):
+        path.write_bytes(b"")
+    assert ("files", "train") in found(root)
+    told = capsys.readouterr().out
+    assert told.count("not a readable picture") == 1 and "the same of 5 more: " in told
+    assert sentences(root).count("not a readable picture") == 6, "the figures' file names all"

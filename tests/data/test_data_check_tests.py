@@ -76,26 +76,47 @@ def test_lengths_of_maps_that_were_made_smaller_are_fine():
 # depth
 
 
+MILLIMETRES = np.linspace(500, 6000, 200)  # of a room
+
+
 @pytest.mark.parametrize(
-    ("median", "state", "scale"),
+    ("scale", "state", "mends"),
     [
-        (2.6, "fine", None),
-        (0.6, "open", None),
-        (15, "open", None),
-        (2600, "fault", 1e-6),
-        (260, "fault", 1e-5),
-        (26, "fault", 1e-4),
-        (0.26, "fault", 0.01),
-        (0.026, "fault", 0.1),
-        (0.0026, "fault", 1.0),
-        (2.6e7, "fault", None),
+        (1e-3, "fine", False),
+        (2e-4, "open", False),
+        (4e-3, "open", False),
+        (1.0, "fault", True),
+        (0.1, "fault", True),
+        (0.01, "fault", True),
+        (1e-4, "fault", True),
+        (1e-5, "fault", True),
+        (1e-6, "fault", True),
+        (1e4, "fault", False),
     ],
 )
-def test_the_unit_by_the_median(median: float, state: str, scale: float | None):
-    verdict = depth.unit(evidence(Look("a", depth=np.full(50, median, np.float32))))
-    assert verdict.state == state and (verdict.fix is not None) == (scale is not None)
+def test_the_unit_by_the_median(scale: float, state: str, mends: bool):
+    described = replace(FULL, depth=DepthFormat(scale=scale))
+    verdict = depth.unit(evidence(Look("a", depth=MILLIMETRES * scale), description=described))
+    assert verdict.state == state and (verdict.fix is not None) == mends
     if verdict.fix is not None:
-        assert verdict.fix(FULL).depth == DepthFormat(scale=scale or 0)
+        assert verdict.fix(described).depth == DepthFormat(scale=1e-3)
+
+
+def test_a_fifth_of_a_millimetre_taken_for_one():
+    """TUM's steps: no room begins at 4 m."""
+    verdict = depth.unit(evidence(Look("a", depth=np.linspace(4, 30, 200))))
+    assert verdict.state == "fault" and verdict.fix is None
+    assert "begins at 4.26 m" in verdict.text and "0.0002 for TUM" in verdict.text
+
+
+def test_eight_bits_taken_for_millimetres():
+    verdict = depth.unit(evidence(Look("a", depth=np.arange(20, 256) * 1e-3)))
+    assert verdict.state == "fault" and verdict.fix is None and "depth.full_scale: 9.9955" in verdict.text
+
+
+def test_metres_taken_for_millimetres_are_no_eight_bits():
+    verdict = depth.unit(evidence(Look("a", depth=np.linspace(0.5, 6, 200) * 1e-3)))
+    assert verdict.fix is not None and verdict.fix(FULL).depth == DepthFormat(scale=1.0)
 
 
 def test_another_full_scale():

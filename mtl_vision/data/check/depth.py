@@ -12,6 +12,7 @@ from mtl_vision.data.description import Description
 PLAUSIBLE = (0.4, 20.0)  # metres: a median beyond is no room's
 SURE = (1.0, 10.0)  # between the two it may be a close view or a hall, or a small split in another unit
 ROOM = (0.7, 7.0)  # a decade about the usual 2 to 3 metres: one power of ten brings a median into it
+NEAR, HALL = 3.0, 6.0  # metres: the nearest hundredth, and the median, beyond which nothing is near the camera
 LEAST_JUMPS = 10
 
 
@@ -23,9 +24,23 @@ def unit(evidence: Evidence) -> Verdict:
     values = np.concatenate(parts)
     if not values.size:
         return Verdict("fault", "no pixel has depth: look at depth.invalid, depth.scale and depth.offset")
-    middle = float(np.median(values))
+    fmt = evidence.description.depth
+    near, middle = (float(value) for value in np.percentile(values, (1, 50)))
     if PLAUSIBLE[0] <= middle <= PLAUSIBLE[1]:
+        if near > NEAR and middle > HALL:
+            return Verdict(
+                "fault",
+                f"the nearest hundredth of the depth begins at {near:.2f} m, the median is {middle:.2f} m: expected "
+                f"nearer things in a room; look at {_said(evidence.description)} (0.001 is for millimetres, 0.0002 for "
+                "TUM's fifths)",
+            )
         return FINE if SURE[0] <= middle <= SURE[1] else Verdict("open")
+    if fmt.full_scale is None and _eight_bits((values - fmt.offset) / fmt.scale):
+        return Verdict(
+            "fault",
+            f"the median depth is {middle:.3g} m, and all are whole steps of depth.scale {fmt.scale:g} up to 255: "
+            "files of 8 bits; say the metres of their last step in place of scale, such as `depth.full_scale: 9.9955`",
+        )
     factor = 10.0 ** -int(np.floor(np.log10(middle / ROOM[0])))
     fixed = scaled(evidence.description, factor)
     said = f"the median depth is {middle:.4g} m: expected metres of a room, about 1 to 5"
@@ -36,6 +51,10 @@ def unit(evidence: Evidence) -> Verdict:
         f"{said}; another unit: {_said(evidence.description)} -> {_said(fixed)} makes it {middle * factor:.2f} m",
         lambda one: scaled(one, factor),
     )
+
+
+def _eight_bits(steps: np.ndarray) -> bool:
+    return bool(steps.max() <= 255.01 and np.abs(steps - steps.round()).max() < 0.01)
 
 
 def scaled(description: Description, factor: float) -> Description:

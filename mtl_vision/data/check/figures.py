@@ -14,6 +14,9 @@ from mtl_vision.data.check.frames import median_degrees
 from mtl_vision.data.folder import FolderDataset
 from mtl_vision.runtime.kinds import IGNORE
 
+USUAL = 4.0  # degrees between stored normals and those of the depth, in NYUv2
+MOST = 13  # classes that are named
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -75,9 +78,13 @@ def to_text(split: str, f: Figures) -> str:
             f"99 %), {f.depth['invalid_percent']:.1f} % invalid"
         )
     if f.normals:
-        lines.append(f"  normals   {f.normals['median_degrees_to_depth']:.1f} degrees (median) from those of the depth")
+        degrees = f.normals["median_degrees_to_depth"]
+        doubt = f"; about {USUAL:.0f} is usual: are both of the same pictures?" if degrees > 2 * USUAL else ""
+        lines.append(f"  normals   {degrees:.1f} degrees (median) from those of the depth{doubt}")
     if f.classes:
-        shares = ", ".join(f"{name} {share:.3g} %" for name, share in f.classes.items())
+        found = sorted(((share, name) for name, share in f.classes.items() if share > 0), reverse=True)
+        shares = ", ".join(f"{name} {share:.1f} %" for share, name in found[:MOST])
+        shares += f" and {len(found) - MOST} more of {len(f.classes)}" if len(found) > MOST else f" of {len(f.classes)}"
         lines.append(f"  labels    {f.unlabelled_percent:.1f} % unlabelled; {shares}")
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ from mtl_vision.data.description import Description
 from mtl_vision.runtime.kinds import KINDS
 
 GAP = 0.05  # of a mean cosine: noise, and axes that the pictures do not tell apart
+FITS = 12.0  # degrees that right axes leave at most, even in pictures of 60 by 80
 FAR = 45.0  # degrees from the depth's normals that no noise explains
 Turn = tuple[tuple[int, int, int], tuple[int, int, int]]  # which stored axis, and its sign, for each of ours
 
@@ -35,11 +36,18 @@ def frame(evidence: Evidence) -> Verdict:
         return Verdict(
             "fault",
             f"the stored normals lie {median:.0f} degrees (median) from those of the depth, in whatever order and sign "
-            "of the axes: they are of another frame than the camera's, or of other pictures; derive them anew "
-            "(`normals: {derive: true}`)",
+            "of the axes: depth and normals are of other pictures, or one of them is damaged; look at the contact "
+            "sheet",
         )
     axes = turned(fmt.axes, turn)
     after = degrees_to_depth(np.stack([straight[0][:, turn[0]] * turn[1], straight[1]]))
+    if after > FITS:
+        return Verdict(
+            "fault",
+            f"the stored normals lie {median:.0f} degrees (median) from those of the depth, and the best order and "
+            f"sign of the axes leaves {after:.0f}, where right ones leave about 4: the depth is inverted, or a "
+            "disparity, or depth and normals are of other pictures; look at the contact sheet",
+        )
     return Verdict(
         "fault",
         f"the stored normals do not fit the depth (median {median:.0f} degrees): another frame or sign; "

@@ -181,7 +181,7 @@ def whole(evidence: Evidence) -> Verdict:
         return replace(
             fixed,
             text=f"the whole set is mirrored left to right: NYUv2's white frame is wider on the right, here "
-            f"{100 * frame:.0f} % of it stand on the left; {todo}",
+            f"on the left; {todo}",
         )
     share = principal(evidence.close)
     if share is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ TESTS: dict[str, Callable[[Evidence], Verdict]] = {
     "mirrored_apart": mirror.apart,
     "mirrored_whole": mirror.whole,
 }
+
+
+PATH = re.compile(r"\S*/\S+")
+ALIKE, NAMED = 3, 8  # sentences of one kind that are said one by one; files that are named where they are not
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,7 @@ def to_text(report: Report, named: int = 20) -> str:
     for split, one in report.figures.items():
         lines.append(figures.to_text(split, one))
         own = [fault.text for fault in report.faults if fault.split == split]
+        own = grouped(own)
         lines += [f"  FAULT     {text}" for text in own[:named]]
         lines += [f"  FAULT     and {len(own) - named} more: see the figures' file"] if len(own) > named else []
     lost = {fault.split for fault in report.faults if fault.split is not None} - set(report.figures)
@@ -131,10 +137,28 @@ def to_text(report: Report, named: int = 20) -> str:
         lines += [f"{split}: can not be read"] + [f"  FAULT     {f.text}" for f in report.faults if f.split == split]
     lines += [f"{split}: not there" for split in report.absent]
     lines.append("all splits:")
+    if report.description.normals is not None and report.description.normals.derive:
+        lines.append("  normals   none stored; derived from the depth when they are read")
     lines += [f"  scenes    {pair} share {count}" for pair, count in report.shared_scenes.items()]
     lines += [f"  not told  {text}" for text in report.open]
     whole = [f"  FAULT     {fault.text}" for fault in report.faults if fault.split is None]
     return "\n".join(lines + (whole or ["  no fault of the whole set" if report.faults else "  no faults"]))
+
+
+def grouped(texts: Sequence[str]) -> list[str]:
+    """One sentence for many that differ in their files alone, with the names of some."""
+    groups: dict[str, list[str]] = {}
+    for text in texts:
+        groups.setdefault(PATH.sub("", text), []).append(text)
+    lines: list[str] = []
+    for ones in groups.values():
+        if len(ones) <= ALIKE:
+            lines += ones
+            continue
+        names = [Path(found.group().rstrip(":,")).name for text in ones[1:] if (found := PATH.search(text))]
+        more = f" and {len(names) - NAMED} more: see the figures' file" if len(names) > NAMED else ""
+        lines.append(f"{ones[0]}; the same of {len(ones) - 1} more: {', '.join(names[:NAMED])}{more}")
+    return lines
 
 
 def to_json(report: Report) -> dict[str, Any]:

@@ -29,19 +29,30 @@ COLUMNS = {
     "normals": "normals",
     "segmentation": "labels",
 }
+NO_DEPTH = 150  # grey: black is far away
 Limits = tuple[float, float]
+Cell = tuple[str, np.ndarray]  # a caption and a picture
 
 
 def contact_sheet(report: Report, rows: int = 6) -> np.ndarray:
     """(H, W, 3) uint8 RGB: a row a sample, spread over the splits."""
-    limits = _limits(report)
-    width = len(COLUMNS) * (CELL + GAP) + GAP
-    lines = [_header(report, width)]
+    limits, columns = _limits(report), _columns(report)
+    width = max(len(columns), 4) * (CELL + GAP) + GAP
+    lines = [_header(report, columns, width)]
     for split, opened in report.opened.items():
         for index in spread(len(opened.whole), max(rows // len(report.opened), 1)):
-            lines.append(_row(split, opened, read(opened, index), limits))
+            cells = _cells(split, opened, read(opened, index), limits)
+            lines.append(_row([cells[name] for name in columns], width))
     lines.append(_key(report, limits, width))
     return np.vstack(lines)
+
+
+def _columns(report: Report) -> list[str]:
+    """The columns that have something to show."""
+    stored = {name for opened in report.opened.values() for name in opened.whole.files}
+    derivable = "depth" in stored and report.description.intrinsics is not None
+    shown = stored | {"image", "outlines"} | ({"normals"} if derivable else set())
+    return [name for name in COLUMNS if name in shown]
 
 
 def _limits(report: Report) -> Limits:
@@ -53,7 +64,7 @@ def _limits(report: Report) -> Limits:
 # Words
 
 
-def _header(report: Report, width: int) -> np.ndarray:
+def _header(report: Report, columns: Sequence[str], width: int) -> np.ndarray:
     lines = [(f"{report.root}: {report.description.source}", INK)]
     if not report.faults:
         lines.append(("no faults found; look whether the outlines lie on the things in the picture", GREEN))
@@ -66,8 +77,8 @@ def _header(report: Report, width: int) -> np.ndarray:
     canvas = _paper((len(lines) + 1) * LINE + GAP, width)
     for i, (text, colour) in enumerate(lines):
         _write(canvas, text[: width // 7], GAP, i * LINE, colour)
-    for i, title in enumerate(COLUMNS.values()):
-        _write(canvas, title, GAP + i * (CELL + GAP), len(lines) * LINE + GAP // 2, INK, 0.38)
+    for i, name in enumerate(columns):
+        _write(canvas, COLUMNS[name], GAP + i * (CELL + GAP), len(lines) * LINE + GAP // 2, INK, 0.38)
     return canvas
 
 
@@ -75,11 +86,11 @@ def _key(report: Report, limits: Limits, width: int) -> np.ndarray:
     """What the colours mean: depth, directions, classes."""
     near, far = limits
     scalars, vectors = KINDS["scalar_map"], KINDS["unit_vector_map"]
-    steps = np.linspace(max(near, 1e-6), max(far, 2e-6), 6)
+    steps = np.linspace(max(near, 1e-6), max(far, 2e-6), 6).round(1 if far > 1 else 6)
     bar = scalars.colour(steps[None].astype(np.float32), limits=limits)[0]
     directions = vectors.colour(np.array([list(DIRECTIONS.values())], np.float32))[0]
     entries = [("depth", None)] + [(f"{step:.3g} m", bar[i]) for i, step in enumerate(steps)]
-    entries += [("none", np.zeros(3)), ("   normals", None)]
+    entries += [("none", np.full(3, NO_DEPTH)), ("   normals", None)]
     entries += [(name, directions[i]) for i, name in enumerate(DIRECTIONS)]
     return np.vstack([_swatches(entries, width), _swatches(_classes(report), width)])
 
@@ -118,8 +129,7 @@ def _swatches(entries: Sequence[tuple[str, np.ndarray | None]], width: int) -> n
 # Pictures
 
 
-def _row(split: str, opened: Opened, reading: Reading, limits: Limits) -> np.ndarray:
-    cells = _cells(split, opened, reading, limits)
+def _row(cells: Sequence[Cell], width: int) -> np.ndarray:
     height = max(picture.shape[0] for _, picture in cells)
     gap = _paper(height + LINE, GAP)
     parts = [gap]
@@ -127,34 +137,37 @@ def _row(split: str, opened: Opened, reading: Reading, limits: Limits) -> np.nda
         head = _paper(LINE, CELL)
         _write(head, caption, 0, 0, INK)
         parts += [np.vstack([head, picture, _paper(height - picture.shape[0], CELL)]), gap]
-    return np.hstack(parts)
+    row = np.hstack(parts)
+    return np.hstack([row, _paper(row.shape[0], width - row.shape[1])])
 
 
-def _cells(split: str, opened: Opened, reading: Reading, limits: Limits) -> list[tuple[str, np.ndarray]]:
+def _cells(split: str, opened: Opened, reading: Reading, limits: Limits) -> dict[str, Cell]:
     """A caption and a picture for each of the columns."""
     name, full = f"{split}/{reading.stem}", reading.sample
     if full is None:
-        return [(name, _missing("unreadable")), *(("", _missing("")) for _ in range(len(COLUMNS) - 1))]
+        return {column: ("", _missing("")) for column in COLUMNS} | {"image": (name, _missing("unreadable"))}
     sample = resize(full, (max(round(CELL * full.size[0] / full.size[1]), 1), CELL))
     targets = sample.targets
-    cells = [(f"{name}  {full.size[0]}x{full.size[1]}", sample.image), ("", _outlined(reading, sample.size))]
-    nothing = _missing("none" if not reading.problems else "unreadable", sample.size[0])
+    nothing = "", _missing("none" if not reading.problems else "unreadable", sample.size[0])
+    cells: dict[str, Cell] = dict.fromkeys(COLUMNS, nothing)
+    cells["image"] = f"{name}  {full.size[0]}x{full.size[1]}", sample.image
+    cells["outlines"] = "", _outlined(reading, sample.size)
     if (depth := targets.get("depth")) is not None:
         known = full.targets["depth"][full.targets["depth"] > 0]
         span = f"{known.min():.2f} .. {known.max():.2f} m" if known.size else "no pixel has depth"
-        cells.append((span, KINDS["scalar_map"].colour(depth, limits=limits)))
-    else:
-        cells.append(("", nothing))
+        drawn = KINDS["scalar_map"].colour(depth, limits=limits)
+        cells["depth"] = span, np.where(depth[..., None] > 0, drawn, np.uint8(NO_DEPTH))
     normals, how = targets.get("normals"), "stored"
     if normals is None and depth is not None and sample.intrinsics is not None:
         normals, how = normals_from_depth(depth, sample.intrinsics), "derived from depth"
-    cells.append(("", nothing) if normals is None else (how, KINDS["unit_vector_map"].colour(normals)))
+    if normals is not None:
+        cells["normals"] = how, KINDS["unit_vector_map"].colour(normals)
     if (labels := targets.get("segmentation")) is not None:
         palette = opened.whole.classes.palette if opened.whole.classes else ()
         none = 100 * float((full.targets["segmentation"] == IGNORE).mean())
-        cells.append((f"{none:.0f} % unlabelled", KINDS["label_map"].colour(labels, palette)))
-    else:
-        cells.append(("", nothing if reading.ids is None else _missing("ids that are no class", sample.size[0])))
+        cells["segmentation"] = f"{none:.0f} % unlabelled", KINDS["label_map"].colour(labels, palette)
+    elif reading.ids is not None:
+        cells["segmentation"] = "", _missing("ids that are no class", sample.size[0])
     return cells
 
 
