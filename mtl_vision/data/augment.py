@@ -2,7 +2,7 @@
 
 The whole Sample travels through the pipeline as the target `sample`, in a chain of one's own as well:
 
-    A.Compose([ZoomCrop((288, 384)), Flip(), OnPicture(A.RandomGamma())])(sample=sample)["sample"]
+    A.Compose([ZoomCrop((288, 384)), Flip(), OnPicture(A.RandomGamma(p=0.3))])(sample=sample)["sample"]
 """
 
 from __future__ import annotations

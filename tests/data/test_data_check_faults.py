@@ -252,3 +252,18 @@ def test_sentences_that_are_alike_are_said_once(root: Path, capsys: pytest.Captu
     told = capsys.readouterr().out
     assert told.count("not a readable picture") == 1 and "the same of 5 more: " in told
     assert sentences(root).count("not a readable picture") == 6, "the figures' file names all"
+
+
+@pytest.mark.parametrize("picked", [slice(0, 1), slice(0, 6, 2), slice(1, 6)])
+def test_maps_that_are_mirrored_in_some_samples(root: Path, picked: slice):
+    paths = sorted((root / "train/depth").glob("*.png"))
+    for path in paths[picked]:
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert stored is not None
+        cv2.imwrite(str(path), stored[:, ::-1])
+    assert any(test == "mirrored_in_some" for test, _ in found(root))
+    some = {path.stem for path in paths[picked]}
+    fewer = some if len(some) <= 3 else {path.stem for path in paths} - some
+    assert any(stem in sentences(root) for stem in fewer) and "lie the other way round than in the others" in sentences(
+        root
+    )

@@ -22,6 +22,7 @@ TESTS: dict[str, Callable[[Evidence], Verdict]] = {
     "normals_frame": frames.frame,
     "normals_length": frames.length,
     "mirrored_apart": mirror.apart,
+    "mirrored_in_some": mirror.apart_in_some,
     "mirrored_whole": mirror.whole,
 }
 
@@ -94,7 +95,7 @@ def _scenes(one: Opened) -> set[str]:
 
 def _ask(report: Report, evidence: Mapping[str, Evidence]) -> None:
     for name, test in TESTS.items():
-        if name == "mirrored_whole" and any(fault.test == "mirrored_apart" for fault in report.faults):
+        if name == "mirrored_whole" and any(fault.test.startswith("mirrored") for fault in report.faults):
             continue
         found = settle(name, test, evidence)
         report.faults += found[0]
