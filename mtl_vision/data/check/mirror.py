@@ -18,6 +18,7 @@ from mtl_vision.data.check.evidence import FINE, Close, Evidence, Verdict
 from mtl_vision.data.normals import normals_from_depth
 
 CLEAR = 0.2  # correlation straight less mirrored of one sample; 3960 sound ones were above -0.05, 0.4 in the mean
+LEAST = 80  # pixels of width from which that holds
 NAMED = 10
 MARGIN = 4  # pixels at the border that are not looked at: a frame is as good mirrored as not
 FRAME = 14 / 640  # of a picture's width that is white, in NYUv2: 6 columns on the left, 8 on the right
@@ -72,10 +73,11 @@ def _scores_of_all(ones: Sequence[Close]) -> dict[tuple[str, str], np.ndarray]:
 
 def apart_in_some(evidence: Evidence) -> Verdict:
     """Whether maps are mirrored against each other in some samples, and lie right in others."""
-    names = [one.sample.name for one in evidence.close]
+    ones = [one for one in evidence.close if one.sample.size[1] >= LEAST]
+    names = [one.sample.name for one in ones]
     worst: tuple[str, str] | None = None
     lying: list[str] = []
-    for pair, scores in _scores_of_all(evidence.close).items():
+    for pair, scores in _scores_of_all(ones).items():
         difference = scores[:, 0] - scores[:, 1]
         few, many = sorted((difference < -CLEAR, difference > CLEAR), key=np.count_nonzero)
         if few.any() and many.any() and few.sum() > len(lying):

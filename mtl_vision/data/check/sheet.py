@@ -43,7 +43,7 @@ def contact_sheet(report: Report, rows: int = 6) -> np.ndarray:
         for index in spread(len(opened.whole), max(rows // len(report.opened), 1)):
             cells = _cells(split, opened, read(opened, index), limits)
             lines.append(_row([cells[name] for name in columns], width))
-    lines.append(_key(report, limits, width))
+    lines.append(_key(report, columns, limits, width))
     return np.vstack(lines)
 
 
@@ -82,7 +82,7 @@ def _header(report: Report, columns: Sequence[str], width: int) -> np.ndarray:
     return canvas
 
 
-def _key(report: Report, limits: Limits, width: int) -> np.ndarray:
+def _key(report: Report, columns: Sequence[str], limits: Limits, width: int) -> np.ndarray:
     """What the colours mean: depth, directions, classes."""
     near, far = limits
     scalars, vectors = KINDS["scalar_map"], KINDS["unit_vector_map"]
@@ -90,8 +90,9 @@ def _key(report: Report, limits: Limits, width: int) -> np.ndarray:
     bar = scalars.colour(steps[None].astype(np.float32), limits=limits)[0]
     directions = vectors.colour(np.array([list(DIRECTIONS.values())], np.float32))[0]
     entries = [("depth", None)] + [(f"{step:.3g} m", bar[i]) for i, step in enumerate(steps)]
-    entries += [("none", np.full(3, NO_DEPTH)), ("   normals", None)]
-    entries += [(name, directions[i]) for i, name in enumerate(DIRECTIONS)]
+    entries += [("none", np.full(3, NO_DEPTH))]
+    if "normals" in columns:
+        entries += [("   normals", None), *((name, directions[i]) for i, name in enumerate(DIRECTIONS))]
     return np.vstack([_swatches(entries, width), _swatches(_classes(report), width)])
 
 
