@@ -30,9 +30,9 @@ from benchmarks.setup import LR, WEIGHT_DECAY, make_setup
 from mtl_vision.balancers import Equal
 from mtl_vision.data.augment import Augmentation
 from mtl_vision.data.cache import PackedDataset
-from mtl_vision.data.description import read_description
 from mtl_vision.data.folder import FolderDataset
 from mtl_vision.data.loader import Batch, Loader, as_worker
+from mtl_vision.data.recognise import describe
 from mtl_vision.data.sample import Sample
 from mtl_vision.data.synthetic.dataset import write_rooms
 from mtl_vision.engine.loop import Trainer, make_optimizer, make_schedule
@@ -220,7 +220,7 @@ def arguments() -> Any:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true", help="few rounds on few rooms, for trying")
     p.add_argument("--root", type=Path, help="real data; by default synthetic rooms")
-    p.add_argument("--description", type=Path, help="of that data, if it has none beside it")
+    p.add_argument("--description", help="of that data, if it has none beside it")
     p.add_argument("--libmtl-dataset", type=Path, metavar="FILE")
     p.add_argument("--count", type=int, default=96, help="rooms, or the first samples of --root")
     p.add_argument("--size", default="288x384", help="HEIGHTxWIDTH")
@@ -247,7 +247,7 @@ def main() -> None:
         if root is None:
             root = work / "rooms"
             write_rooms(root, args.count * 10 // 8, size, workers=1)  # more would import torch each
-        description = read_description(args.description) if args.description else None
+        description = describe(root, args.description)
         source = FolderDataset(root, "train", description, "nyu13")  # as many classes as the network has
         source = source.only(source.stems[: args.count], "train")
         packed = PackedDataset(source, work / "cache", os.cpu_count() or 1)

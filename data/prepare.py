@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -45,6 +46,8 @@ def synthetic(args: argparse.Namespace) -> int:
 
 def convert(args: argparse.Namespace) -> int:
     """Any known source to the canonical folder."""
+    if not args.source.exists():
+        raise DataError(f"{args.source}: no such file or folder; expected {MAT}, or a folder of samples")
     mat = args.source / MAT if (args.source / MAT).is_file() else args.source
     if mat.suffix == ".mat":
         if args.description is not None or args.on_error != "stop":
@@ -115,13 +118,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 with a message where something is wrong, 2 when `check` finds faults, 130."""
     args = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     try:
         return args.run(args)
     except (DataError, OSError) as error:
         print(f"prepare.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nprepare.py: interrupted; nothing was written", file=sys.stderr)
+        print("\nprepare.py: interrupted", file=sys.stderr)
         return 130
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from mtl_vision.config import BalancerConfig, Config, TasksConfig
 from mtl_vision.data.classes import class_set
+from mtl_vision.data.formats import formats
 from mtl_vision.engine import build
 from mtl_vision.engine.evaluate import NINE, delta_m
 from mtl_vision.engine.folder import CONFIG, METRICS, flat, write_json
@@ -135,10 +136,16 @@ def open_study(args: argparse.Namespace, extra: Sequence[str], command: str) -> 
     return Study(config, options, recipe, out.resolve(), args.jobs, command)
 
 
+def is_place(value: str | None) -> bool:
+    """Whether it is a path; a description may be the name of a known form."""
+    return value is not None and value not in formats()
+
+
 def claim(out: Path, recipe: Config) -> None:
     """Write down whose runs a folder holds, or compare. Raises ValueError where they are another recipe's."""
     values = {key: value for key, value in flat(recipe).items() if key in FREE_BUT or not key.startswith(FREE)}
-    places = {key: str(Path(values[key]).resolve()) for key in ("data.root", "data.description") if values[key]}
+    given = [key for key in ("data.root", "data.description") if is_place(values[key])]
+    places = {key: str(Path(values[key]).resolve()) for key in given}
     asked = json.loads(json.dumps(values | places))
     begun = any(out.glob(f"*/{CONFIG}"))
     if begun and not (out / RECIPE).exists():

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mtl_vision.data.description import DataError, read_description
+from mtl_vision.data.description import DataError
 from mtl_vision.data.folder import FolderDataset
 from mtl_vision.data.geometry import KIND_OF
+from mtl_vision.data.recognise import describe
 from mtl_vision.runtime.kinds import KINDS, normalise
 from mtl_vision.tasks import Depth, Normals, Segmentation, Task
 
@@ -125,13 +126,13 @@ def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("out", type=Path, help="folder that infer.py wrote")
     p.add_argument("--root", type=Path, required=True, help="data set")
-    p.add_argument("--description", type=Path, help="dataset.yaml of a data set that has none beside it")
+    p.add_argument("--description", help="dataset.yaml of a data set that has none beside it, or a known form")
     p.add_argument("--classes", help="class set of the model: nyu13 or nyu40")
     p.add_argument("--split", default="test")
     p.add_argument("--quick", action="store_true", help="the first 50 samples alone")
     args = p.parse_args(argv)
     try:
-        description = read_description(args.description) if args.description else None
+        description = describe(args.root, args.description)
         dataset = FolderDataset(args.root, args.split, description, args.classes)
         metrics = score(args.out, dataset, 50 if args.quick else None)
     except (DataError, ValueError, OSError) as error:

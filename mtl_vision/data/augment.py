@@ -172,8 +172,8 @@ class OnPicture(_SampleTransform):
     p: how often it is asked; the transform then goes by its own. Raises TypeError for one that moves pixels.
     """
 
-    def __init__(self, transform: A.ImageOnlyTransform, p: float = 1.0) -> None:
-        if not isinstance(transform, A.ImageOnlyTransform):
+    def __init__(self, transform: A.ImageOnlyTransform | A.BaseCompose, p: float = 1.0) -> None:
+        if not _leaves_pixels(transform):
             raise TypeError(
                 f"{type(transform).__name__} may move pixels: expected an ImageOnlyTransform of albumentations"
             )
@@ -190,6 +190,13 @@ class OnPicture(_SampleTransform):
 
     def move(self, sample: Sample, **params: Any) -> Sample:
         return replace(sample, image=self.transform(image=np.ascontiguousarray(sample.image))["image"])
+
+
+def _leaves_pixels(transform: object) -> bool:
+    """Whether it, or each that it is composed of, changes values alone."""
+    if isinstance(transform, A.BaseCompose):
+        return all(map(_leaves_pixels, transform.transforms))
+    return isinstance(transform, A.ImageOnlyTransform)
 
 
 class Blur(OnPicture):

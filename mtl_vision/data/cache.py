@@ -79,11 +79,10 @@ def _mapped(path: Path) -> np.ndarray:
 
 def _key(source: FolderDataset) -> str:
     stats = []
-    for name, files in {"image": source.images, **source.files}.items():
-        for path, stem in ((files[stem], stem) for stem in source.stems if stem in files):
-            if path.exists():  # a listed picture may be missing: to read it says so
-                stat = path.stat()
-                stats.append((name, stem, os.path.relpath(path, source.root), stat.st_size, stat.st_mtime_ns))
+    for name, stem, path in source.paths():
+        if path.exists():  # a listed picture may be missing: to read it says so
+            stat = path.stat()
+            stats.append((name, stem, os.path.relpath(path, source.root), stat.st_size, stat.st_mtime_ns))
     told: list[Any] = [stats, source.description.to_yaml(), source.classes and source.classes.names, FORMAT]
     digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
     return f"{source.root.resolve().name}-{source.split}-{digest}"

@@ -5,7 +5,7 @@ The canonical folder is {train,val,test}/{rgb,depth,normals,label}/STEM.* with o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -74,10 +74,10 @@ class FolderDataset:
         part.stems, part.split = list(stems), split
         return part
 
-    def paths(self) -> list[Path]:
-        """Every file that this split is read from."""
-        files = [found[stem] for found in (self.images, *self.files.values()) for stem in self.stems if stem in found]
-        return [path for path in files if path.exists()]
+    def paths(self) -> Iterator[tuple[str, str, Path]]:
+        """Every file that this split is read from: image or target, sample, path."""
+        for name, files in {"image": self.images, **self.files}.items():
+            yield from ((name, stem, files[stem]) for stem in self.stems if stem in files)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample. Raises DataError that names the file."""

@@ -54,8 +54,8 @@ def fitting(root: Path) -> list[str]:
 
 # What is said under a key takes the place of what is known under others: they tell the same thing in another way.
 INSTEAD = {
-    "scale": ("full_scale",),
-    "full_scale": ("scale",),
+    "scale": ("full_scale", "offset"),
+    "full_scale": ("scale", "offset"),
     "folder": ("derive",),
     "axes": ("derive",),
     "numbered": ("lists", "columns"),
@@ -67,7 +67,7 @@ def over(known: Mapping[str, Any], said: Mapping[str, Any], targets: Iterable[st
     """What is said, over what is known; the keys of a target one by one, other values whole."""
 
     def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-        gone = {key for said_key in other for key in INSTEAD.get(said_key, ())}
+        gone = {key for name, value in other.items() if value is not None for key in INSTEAD.get(name, ())}
         return {**{key: value for key, value in one.items() if key not in gone}, **other}
 
     both = joined(known, said)

@@ -122,7 +122,7 @@ def _by_columns(root: Path, description: Description, split: str, lines: Sequenc
     bases = [root / description.splits.get(split, split), root, *others]
     folder = PurePosixPath(description.image)
     layout = Layout([], {}, {name: {} for name in _folders(description)})
-    for row in rows(lines, description.columns or [], bases):
+    for row in rows(lines, description.columns or [], bases, split):
         image = row["image"]
         inner = (image.relative_to(folder) if image.is_relative_to(folder) else image).with_suffix("")
         stem = "_".join(inner.parts)

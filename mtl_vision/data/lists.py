@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from mtl_vision.data.arrays import SUFFIXES
 from mtl_vision.data.error import DataError
 
 Paths = dict[str, Path]
+FILE = re.compile(rf"(.*?({'|'.join(map(re.escape, SUFFIXES))}))(\s|$)", re.IGNORECASE)
 
 
 def list_file(root: Path, pattern: str, split: str) -> Path | None:
@@ -18,6 +21,7 @@ def list_file(root: Path, pattern: str, split: str) -> Path | None:
         found = sorted(root.glob(pattern)) if any(sign in pattern for sign in "*?[") else []
     except (ValueError, NotImplementedError) as error:
         raise DataError(f"lists: '{pattern}' is no pattern of a file's name in {root} ({error})") from None
+    found = [path for path in found if not path.name.startswith(".")]  # macOS leaves ._train.txt
     if len(found) > 1:
         raise DataError(
             f"{root} has {len(found)} lists for split '{split}' ({', '.join(path.name for path in found)}): name one "
@@ -41,18 +45,20 @@ def read_lines(path: Path) -> list[str]:
 def names(lines: Sequence[str], images: Paths) -> Iterator[str]:
     """The samples that lines name, with or without folder and suffix, in their first column."""
     for line in lines:
-        first = PurePosixPath(line.split()[0]).name
-        whole = PurePosixPath(line).stem  # a name with spaces
-        known = [name for name in (first, PurePosixPath(first).stem, whole) if name in images]
-        yield known[0] if known else PurePosixPath(first).stem if "." in first else first
+        found = FILE.match(line)  # which may have spaces
+        entry = found.group(1) if found else line if PurePosixPath(line).name in images else line.split()[0]
+        name = PurePosixPath(entry).name
+        yield name if name in images or not found else PurePosixPath(name).stem
 
 
-def rows(lines: Sequence[str], columns: Sequence[str], bases: Sequence[Path]) -> Iterator[dict[str, PurePosixPath]]:
+def rows(
+    lines: Sequence[str], columns: Sequence[str], bases: Sequence[Path], split: str
+) -> Iterator[dict[str, PurePosixPath]]:
     """Each line's paths by column, within the first of `bases` that has them."""
     for line in lines:
         entries = dict(zip(columns, line.split(), strict=False))
         if not PurePosixPath(entries.get("image", "")).name:
-            raise DataError(f"a list has the line '{line}': expected {' '.join(columns)}")
+            raise DataError(f"the list of split '{split}' has the line '{line}': expected {' '.join(columns)}")
         yield {column: _within(entry, bases) for column, entry in entries.items()}
 
 
@@ -60,9 +66,10 @@ def _within(entry: str, bases: Sequence[Path]) -> PurePosixPath:
     """A list's path without what leads to the base: some lists begin them with a slash, some are absolute."""
     path = Path(entry)
     if path.is_absolute() and path.exists():
-        for base in bases:
-            if path.resolve().is_relative_to(base.resolve()):
-                return PurePosixPath(path.resolve().relative_to(base.resolve()))
+        for base in map(Path.absolute, bases):
+            if path.is_relative_to(base):
+                return PurePosixPath(path.relative_to(base))
+        return PurePosixPath(path)
     return PurePosixPath(entry.lstrip("/"))
 
 

@@ -77,12 +77,16 @@ def as_found(root: Path, description: Description, said: Collection[str] = ()) -
     said: targets that stay as they are.
     """
     stored: set[str] = set()
+    any_read = False
     for split in splits_there(root, description):
         try:
             layout = find_files(root, description, split)
         except DataError:  # to open the split will say it
-            return description
+            continue
+        any_read = True
         stored |= {name for name, files in layout.targets.items() if files}
+    if not any_read:
+        return description
     for name in set(description.targets()) - stored - set(said):
         if name != "normals" or not (description.normals and description.normals.derive):
             description = replace(description, **{name: None})

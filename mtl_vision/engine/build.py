@@ -51,13 +51,14 @@ def data_root(config: DataConfig, make: bool = True) -> Path:
 def open_data(config: DataConfig, root: Path) -> tuple[FolderDataset, FolderDataset]:
     """What is trained on and what is measured: the split that the config names, else test, else val."""
     described = describe(config, root)
-    whole = _readable(config, FolderDataset(root, config.train_split, described, config.classes))
+    train = FolderDataset(root, config.train_split, described, config.classes)
     measured = config.eval_split or next((s for s in ("test", "val") if s in splits_there(root, described)), None)
     if measured is None:
         raise ValueError(
             f"{root} has neither test nor val to measure: hold a part of the training split out (--data.holdout "
-            f"{max(len(whole) // 10, 1)} --data.eval_split holdout), or name a split by --data.eval_split"
+            f"{max(len(train) // 10, 1)} --data.eval_split holdout), or name a split by --data.eval_split"
         )
+    whole = _readable(config, train)
     if measured in (HOLDOUT, config.train_split):
         return _part(config, whole, config.train_split), _part(config, whole, measured)
     test = _readable(config, FolderDataset(root, measured, described, config.classes))

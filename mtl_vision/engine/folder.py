@@ -14,6 +14,7 @@ from mtl_vision.runtime.files import write_whole
 
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
+PLACES = ("root", "description", "cache", "workers")  # of data: a resumed run may find them elsewhere
 
 
 def new_folder(config: Config, data_name: str) -> tuple[Path, Config]:
@@ -50,7 +51,7 @@ def resumed_folder(config: Config) -> tuple[Path, Config]:
         raise ValueError(f"no run at {folder} to go on with: found {found}")
     old = read_config(folder / CONFIG)
     defaults, asked = flat(Config()), flat(config)
-    free = ("run.name", "run.dir", "run.resume", "run.device")
+    free = ("run.name", "run.dir", "run.resume", "run.device", *(f"data.{name}" for name in PLACES))
     for key, value in flat(old).items():
         if key not in free and asked[key] not in (value, defaults[key]):
             raise ValueError(
@@ -59,7 +60,8 @@ def resumed_folder(config: Config) -> tuple[Path, Config]:
             )
     device = old.run.device if config.run.device == "auto" else config.run.device
     run = replace(old.run, resume=True, dir=config.run.dir, name=folder.name, device=device)
-    return folder, replace(old, run=run)
+    moved = {name: asked[f"data.{name}"] for name in PLACES if asked[f"data.{name}"] != defaults[f"data.{name}"]}
+    return folder, replace(old, run=run, data=replace(old.data, **moved))
 
 
 def flat(config: Config) -> dict[str, Any]:

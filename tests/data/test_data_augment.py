@@ -282,3 +282,11 @@ def test_any_transform_of_the_picture_goes_as_often_as_it_says():
 def test_what_moves_pixels_is_no_transform_of_the_picture(transform: A.BasicTransform):
     with pytest.raises(TypeError, match=f"{type(transform).__name__} may move pixels: expected an ImageOnly"):
         OnPicture(transform)  # type: ignore[arg-type]
+
+
+def test_compositions_of_what_leaves_pixels_are_taken():
+    sample = plane_sample(unit(0.3, -0.2, -1))
+    chain = A.Compose([OnPicture(A.OneOf([A.InvertImg(p=1), A.Blur(p=1)], p=1))], seed=0)
+    assert not np.array_equal(chain(sample=sample)["sample"].image, sample.image)
+    with pytest.raises(TypeError, match="OneOf may move pixels"):
+        OnPicture(A.OneOf([A.InvertImg(), A.HorizontalFlip()]))

@@ -267,3 +267,17 @@ def test_maps_that_are_mirrored_in_some_samples(root: Path, picked: slice):
     assert any(stem in sentences(root) for stem in fewer) and "lie the other way round than in the others" in sentences(
         root
     )
+
+
+def test_a_sensor_that_sees_no_further_is_no_mirror(root: Path):
+    change(root, "depth", lambda stored: np.where(stored < 2500, stored, 0).astype(np.uint16))
+    assert not any(test.startswith("mirrored") for test, _ in found(root))
+
+
+def test_names_with_spaces_are_told_whole(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    spaced = tmp_path / "my rooms"
+    root.rename(spaced)
+    for path in (spaced / "train/depth").glob("*.png"):
+        path.write_bytes(b"")
+    assert ("files", "train") in found(spaced)
+    assert "the same of 5 more: 0" in capsys.readouterr().out

@@ -22,8 +22,8 @@ from mtl_vision.data.sample import Sample
 AXES = ("x", "y", "z")
 
 
-def evidence(*looks: Look, description: Description = FULL) -> Evidence:
-    return Evidence(description, looks)
+def evidence(*looks: Look, description: Description = FULL, bits: int | None = 16) -> Evidence:
+    return Evidence(description, looks, bits)
 
 
 def looked(sample: Sample, description: Description = FULL) -> Look:
@@ -104,24 +104,35 @@ def test_the_unit_by_the_median(scale: float, state: str, mends: bool):
 
 def test_a_fifth_of_a_millimetre_taken_for_one():
     """TUM's steps: no room begins at 4 m."""
-    verdict = depth.unit(evidence(Look("a", depth=np.linspace(4, 30, 200))))
+    assert depth.unit(evidence(Look("a", depth=np.linspace(4, 30, 200)))).state == "open", "one may show a hall"
+    verdict = depth.unit(evidence(*(Look(name, depth=np.linspace(4, 30, 200)) for name in "abcd")))
     assert verdict.state == "fault" and verdict.fix is None
     assert "begins at 4.26 m" in verdict.text and "0.0002 for TUM" in verdict.text
 
 
 def test_eight_bits_taken_for_millimetres():
-    verdict = depth.unit(evidence(Look("a", depth=np.arange(20, 256) * 1e-3)))
+    verdict = depth.unit(evidence(Look("a", depth=np.arange(20, 256) * 1e-3), bits=8))
     assert verdict.state == "fault" and verdict.fix is None and "depth.full_scale: 9.9955" in verdict.text
 
 
-def test_metres_taken_for_millimetres_are_no_eight_bits():
-    verdict = depth.unit(evidence(Look("a", depth=np.linspace(0.5, 6, 200) * 1e-3)))
-    assert verdict.fix is not None and verdict.fix(FULL).depth == DepthFormat(scale=1.0)
+@pytest.mark.parametrize("step", [1.0, 0.1])
+def test_few_steps_of_16_bits_are_another_unit(step: float):
+    """Whole metres, or tenths, as millimetres."""
+    stored = np.round(np.linspace(0.5, 6, 200) / step)
+    verdict = depth.unit(evidence(Look("a", depth=stored * 1e-3)))
+    assert verdict.fix is not None and verdict.fix(FULL).depth == DepthFormat(scale=step)
+
+
+def test_millimetres_taken_for_a_full_scale():
+    described = replace(FULL, depth=DepthFormat(full_scale=9.9955, offset=0.02))
+    stored = MILLIMETRES / 65535 * 9.9955 + 0.02
+    verdict = depth.unit(evidence(Look("a", depth=stored), description=described))
+    assert verdict.fix is not None and verdict.fix(described).depth == DepthFormat(scale=0.001)
 
 
 def test_another_full_scale():
     description = replace(FULL, depth=DepthFormat(full_scale=9995.5))
-    verdict = depth.unit(evidence(Look("a", depth=np.full(50, 2600.0)), description=description))
+    verdict = depth.unit(evidence(Look("a", depth=np.full(50, 2600.0)), description=description, bits=8))
     assert verdict.fix is not None and verdict.fix(description).depth == DepthFormat(full_scale=9.9955)
     assert "depth.full_scale 9995.5 -> depth.full_scale 9.9955" in verdict.text
 

@@ -61,7 +61,7 @@ def test_samples_stand_in_the_order_of_their_names(tmp_path: Path):
     dataset = FolderDataset(write_folder(tmp_path / "set", {"test": planes(3)[::-1]}), "test")
     assert len(dataset) == 3 and [dataset[i].name for i in range(3)] == ["0000", "0001", "0002"]
     assert dataset.target_names == ("depth", "normals", "segmentation")
-    assert len(dataset.paths()) == 12
+    assert len(list(dataset.paths())) == 12
 
 
 def test_a_split_may_lie_in_a_folder_of_another_name(tmp_path: Path):

@@ -13,6 +13,7 @@ PLAUSIBLE = (0.4, 20.0)  # metres: a median beyond is no room's
 SURE = (1.0, 10.0)  # between the two it may be a close view or a hall, or a small split in another unit
 ROOM = (0.7, 7.0)  # a decade about the usual 2 to 3 metres: one power of ten brings a median into it
 NEAR, HALL = 3.0, 6.0  # metres: the nearest hundredth, and the median, beyond which nothing is near the camera
+FEW = 4  # samples; a single one may show a hall
 LEAST_JUMPS = 10
 
 
@@ -26,8 +27,17 @@ def unit(evidence: Evidence) -> Verdict:
         return Verdict("fault", "no pixel has depth: look at depth.invalid, depth.scale and depth.offset")
     fmt = evidence.description.depth
     near, middle = (float(value) for value in np.percentile(values, (1, 50)))
+    if fmt.full_scale is not None and evidence.depth_bits == 16 and middle < SURE[0]:
+        metres = (middle - fmt.offset) / fmt.full_scale * 65.535
+        if ROOM[0] <= metres < ROOM[1]:
+            return Verdict(
+                "fault",
+                f"the median depth is {middle:.3g} m by depth.full_scale {fmt.full_scale:g}: the files have 16 bits, and "
+                f"in millimetres (`depth.scale: 0.001`) it is {metres:.2f} m",
+                _in_millimetres,
+            )
     if PLAUSIBLE[0] <= middle <= PLAUSIBLE[1]:
-        if near > NEAR and middle > HALL:
+        if near > NEAR and middle > HALL and len(parts) >= FEW:
             return Verdict(
                 "fault",
                 f"the nearest hundredth of the depth begins at {near:.2f} m, the median is {middle:.2f} m: expected "
@@ -35,11 +45,11 @@ def unit(evidence: Evidence) -> Verdict:
                 "TUM's fifths)",
             )
         return FINE if SURE[0] <= middle <= SURE[1] else Verdict("open")
-    if fmt.full_scale is None and _eight_bits((values - fmt.offset) / fmt.scale):
+    if fmt.full_scale is None and evidence.depth_bits == 8:
         return Verdict(
             "fault",
-            f"the median depth is {middle:.3g} m, and all are whole steps of depth.scale {fmt.scale:g} up to 255: "
-            "files of 8 bits; say the metres of their last step in place of scale, such as `depth.full_scale: 9.9955`",
+            f"the median depth is {middle:.3g} m by depth.scale {fmt.scale:g}, and the files have 8 bits: say the metres "
+            "of their last step in place of scale, such as `depth.full_scale: 9.9955`",
         )
     factor = 10.0 ** -int(np.floor(np.log10(middle / ROOM[0])))
     fixed = scaled(evidence.description, factor)
@@ -53,8 +63,10 @@ def unit(evidence: Evidence) -> Verdict:
     )
 
 
-def _eight_bits(steps: np.ndarray) -> bool:
-    return bool(steps.max() <= 255.01 and np.abs(steps - steps.round()).max() < 0.01)
+def _in_millimetres(one: Description) -> Description:
+    return (
+        one if one.depth is None else replace(one, depth=replace(one.depth, full_scale=None, scale=0.001, offset=0.0))
+    )
 
 
 def scaled(description: Description, factor: float) -> Description:

@@ -67,10 +67,13 @@ class Look:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of some samples, and how they were read."""
+    """What is known of some samples, and how they were read. depth_bits: of the files of depth, if those are whole
+    numbers.
+    """
 
     description: Description
     looks: tuple[Look, ...]
+    depth_bits: int | None = None
 
     @property
     def close(self) -> list[Close]:
@@ -81,4 +84,4 @@ class Evidence:
 def pooled(parts: Iterable[Evidence]) -> Evidence:
     """The evidence of several splits as one."""
     parts = list(parts)
-    return Evidence(parts[0].description, tuple(look for part in parts for look in part.looks))
+    return Evidence(parts[0].description, tuple(look for part in parts for look in part.looks), parts[0].depth_bits)

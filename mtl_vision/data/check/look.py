@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mtl_vision.data.arrays import read_values
 from mtl_vision.data.check.evidence import Close, Evidence, Look
 from mtl_vision.data.check.labels import strangers
 from mtl_vision.data.description import DataError, Description
@@ -91,7 +92,17 @@ def look_at(opened: Opened, most: int | None = None) -> Evidence:
             yield from pool.map(lambda index: look(read(opened, index), opened.whole, index in close), indices)
 
     shown = tqdm(looks(), f"looking at {opened.whole.split}", len(indices), leave=False, disable=None)
-    return Evidence(opened.whole.description, tuple(shown))
+    return Evidence(opened.whole.description, tuple(shown), _depth_bits(opened.whole))
+
+
+def _depth_bits(dataset: FolderDataset) -> int | None:
+    """Of the first file of depth that can be read."""
+    fmt = dataset.description.depth
+    for path in dataset.files.get("depth", {}).values():
+        stored = _attempt(lambda path=path: read_values(path, fmt and fmt.key), [])
+        if stored is not None:
+            return 8 * stored.dtype.itemsize if stored.dtype.kind in "ui" else None
+    return None
 
 
 def read(opened: Opened, index: int) -> Reading:

@@ -27,7 +27,6 @@ TESTS: dict[str, Callable[[Evidence], Verdict]] = {
 }
 
 
-PATH = re.compile(r"\S*/\S+")
 ALIKE, NAMED = 3, 8  # sentences of one kind that are said one by one; files that are named where they are not
 
 
@@ -100,6 +99,8 @@ def _ask(report: Report, evidence: Mapping[str, Evidence]) -> None:
         found = settle(name, test, evidence)
         report.faults += found[0]
         report.open += found[1]
+    if any(fault.test == "mirrored_in_some" for fault in report.faults):  # to mirror all would break the others
+        report.faults = [fault for fault in report.faults if fault.test != "mirrored_apart"]
 
 
 def settle(
@@ -130,7 +131,7 @@ def to_text(report: Report, named: int = 20) -> str:
     for split, one in report.figures.items():
         lines.append(figures.to_text(split, one))
         own = [fault.text for fault in report.faults if fault.split == split]
-        own = grouped(own)
+        own = grouped(own, report.root)
         lines += [f"  FAULT     {text}" for text in own[:named]]
         lines += [f"  FAULT     and {len(own) - named} more: see the figures' file"] if len(own) > named else []
     lost = {fault.split for fault in report.faults if fault.split is not None} - set(report.figures)
@@ -146,17 +147,18 @@ def to_text(report: Report, named: int = 20) -> str:
     return "\n".join(lines + (whole or ["  no fault of the whole set" if report.faults else "  no faults"]))
 
 
-def grouped(texts: Sequence[str]) -> list[str]:
-    """One sentence for many that differ in their files alone, with the names of some."""
+def grouped(texts: Sequence[str], root: Path) -> list[str]:
+    """One sentence for many that differ in their files (of `root`) alone, with the names of some."""
+    path = re.compile(re.escape(str(root)) + r".*?\.\w+(?=[\s:,]|$)")
     groups: dict[str, list[str]] = {}
     for text in texts:
-        groups.setdefault(PATH.sub("", text), []).append(text)
+        groups.setdefault(path.sub("", text), []).append(text)
     lines: list[str] = []
     for ones in groups.values():
         if len(ones) <= ALIKE:
             lines += ones
             continue
-        names = [Path(found.group().rstrip(":,")).name for text in ones[1:] if (found := PATH.search(text))]
+        names = [Path(found.group()).name for text in ones[1:] if (found := path.search(text))]
         more = f" and {len(names) - NAMED} more: see the figures' file" if len(names) > NAMED else ""
         lines.append(f"{ones[0]}; the same of {len(ones) - 1} more: {', '.join(names[:NAMED])}{more}")
     return lines
