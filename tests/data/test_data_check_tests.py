@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from data_testing import CAMERA, FULL, SIZE, plane_sample, unit
 
-from mtl_vision.data.check import depth, frames, labels, mirror, overlap
+from mtl_vision.data.check import apart, depth, frames, labels, mirror, overlap
 from mtl_vision.data.check.evidence import Close, Evidence, Look, Verdict
 from mtl_vision.data.check.look import Reading, look
 from mtl_vision.data.check.mend import changes
@@ -207,7 +207,7 @@ def test_a_mirrored_camera_shows_in_exact_normals():
 
 def test_nothing_to_tell_left_from_right():
     flat = looked(Sample("a", np.full((*SIZE, 3), 90, np.uint8), {"depth": np.full(SIZE, 2, np.float32)}))
-    assert mirror.apart(evidence(flat)) == Verdict("open")
+    assert apart.apart(evidence(flat)) == Verdict("open")
     verdict = mirror.whole(evidence(flat))
     assert verdict.state == "open" and "no white frame as NYUv2's, and no stored normals" in verdict.text
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from mtl_vision.data.check.evidence import FINE, Evidence, Verdict
-from mtl_vision.data.description import Description
+from mtl_vision.data.description import DepthFormat, Description
 
 PLAUSIBLE = (0.4, 20.0)  # metres: a median beyond is no room's
 SURE = (1.0, 10.0)  # between the two it may be a close view or a hall, or a small split in another unit
@@ -20,45 +20,55 @@ LEAST_JUMPS = 10
 def unit(evidence: Evidence) -> Verdict:
     """Whether the median is one of a room, in metres; a power of ten that brings it there is the fix."""
     parts = [look.depth for look in evidence.looks if look.depth is not None]
-    if not parts or evidence.description.depth is None:
+    fmt = evidence.description.depth
+    if not parts or fmt is None:
         return Verdict("open")
     values = np.concatenate(parts)
     if not values.size:
         return Verdict("fault", "no pixel has depth: look at depth.invalid, depth.scale and depth.offset")
-    fmt = evidence.description.depth
     near, middle = (float(value) for value in np.percentile(values, (1, 50)))
-    if fmt.full_scale is not None and evidence.depth_bits == 16 and middle < SURE[0]:
+    if (other := _other_bits(fmt, evidence.depth_bits, middle)) is not None:
+        return other
+    if not PLAUSIBLE[0] <= middle <= PLAUSIBLE[1]:
+        return _scaled_wrong(evidence.description, middle)
+    if near > NEAR and middle > HALL and len(parts) >= FEW:
+        return Verdict(
+            "fault",
+            f"the nearest hundredth of the depth begins at {near:.2f} m, the median is {middle:.2f} m: expected nearer "
+            f"things in a room; look at {_said(fmt)} (0.001 is for millimetres, 0.0002 for TUM's fifths)",
+        )
+    return FINE if SURE[0] <= middle <= SURE[1] else Verdict("open")
+
+
+def _other_bits(fmt: DepthFormat, bits: int | None, middle: float) -> Verdict | None:
+    """A step of scale in files of 8 bits, or a full scale in files of 16: the one was meant for the other."""
+    said = f"the median depth is {middle:.3g} m by {_said(fmt)}, and the files have {bits} bits"
+    if fmt.full_scale is None and bits == 8 and not PLAUSIBLE[0] <= middle <= PLAUSIBLE[1]:
+        return Verdict(
+            "fault",
+            f"{said}: say the metres of their last step in place of scale, such as `depth.full_scale: 9.9955`",
+        )
+    if fmt.full_scale is not None and bits == 16 and middle < SURE[0]:
         metres = (middle - fmt.offset) / fmt.full_scale * 65.535
         if ROOM[0] <= metres < ROOM[1]:
             return Verdict(
-                "fault",
-                f"the median depth is {middle:.3g} m by depth.full_scale {fmt.full_scale:g}: the files have 16 bits, and "
-                f"in millimetres (`depth.scale: 0.001`) it is {metres:.2f} m",
-                _in_millimetres,
+                "fault", f"{said}: in millimetres (`depth.scale: 0.001`) it is {metres:.2f} m", _in_millimetres
             )
-    if PLAUSIBLE[0] <= middle <= PLAUSIBLE[1]:
-        if near > NEAR and middle > HALL and len(parts) >= FEW:
-            return Verdict(
-                "fault",
-                f"the nearest hundredth of the depth begins at {near:.2f} m, the median is {middle:.2f} m: expected "
-                f"nearer things in a room; look at {_said(evidence.description)} (0.001 is for millimetres, 0.0002 for "
-                "TUM's fifths)",
-            )
-        return FINE if SURE[0] <= middle <= SURE[1] else Verdict("open")
-    if fmt.full_scale is None and evidence.depth_bits == 8:
-        return Verdict(
-            "fault",
-            f"the median depth is {middle:.3g} m by depth.scale {fmt.scale:g}, and the files have 8 bits: say the metres "
-            "of their last step in place of scale, such as `depth.full_scale: 9.9955`",
-        )
+    return None
+
+
+def _scaled_wrong(description: Description, middle: float) -> Verdict:
+    fmt = description.depth
+    assert fmt is not None
     factor = 10.0 ** -int(np.floor(np.log10(middle / ROOM[0])))
-    fixed = scaled(evidence.description, factor)
     said = f"the median depth is {middle:.4g} m: expected metres of a room, about 1 to 5"
     if not 1e-4 <= factor <= 1e4:
         return Verdict("fault", f"{said}; look at depth.scale and depth.offset in the description")
+    fixed = scaled(description, factor).depth
+    assert fixed is not None
     return Verdict(
         "fault",
-        f"{said}; another unit: {_said(evidence.description)} -> {_said(fixed)} makes it {middle * factor:.2f} m",
+        f"{said}; another unit: {_said(fmt)} -> {_said(fixed)} makes it {middle * factor:.2f} m",
         lambda one: scaled(one, factor),
     )
 
@@ -85,9 +95,7 @@ def _tidy(value: float) -> float:
     return float(f"{value:.10g}")
 
 
-def _said(description: Description) -> str:
-    fmt = description.depth
-    assert fmt is not None
+def _said(fmt: DepthFormat) -> str:
     return f"depth.scale {fmt.scale:g}" if fmt.full_scale is None else f"depth.full_scale {fmt.full_scale:g}"
 
 

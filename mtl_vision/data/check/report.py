@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mtl_vision.data.check import depth, figures, files, frames, labels, mirror, overlap
+from mtl_vision.data.check import apart, depth, figures, files, frames, labels, mirror, overlap
 from mtl_vision.data.check.evidence import Evidence, Fix, Verdict, pooled
 from mtl_vision.data.check.look import Opened, look_at, open_split
 from mtl_vision.data.description import DataError, Description
@@ -21,8 +21,8 @@ TESTS: dict[str, Callable[[Evidence], Verdict]] = {
     "label_ids": labels.ids,
     "normals_frame": frames.frame,
     "normals_length": frames.length,
-    "mirrored_apart": mirror.apart,
-    "mirrored_in_some": mirror.apart_in_some,
+    "mirrored_apart": apart.apart,
+    "mirrored_in_some": apart.in_some,
     "mirrored_whole": mirror.whole,
 }
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from mtl_vision.data.check.look import Opened, Reading, read, spread
-from mtl_vision.data.check.mirror import borders_of
+from mtl_vision.data.check.outlines import borders_of
 from mtl_vision.data.check.report import Report
 from mtl_vision.data.geometry import resize
 from mtl_vision.data.normals import normals_from_depth
