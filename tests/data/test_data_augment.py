@@ -124,9 +124,7 @@ def test_zoom_stays_within_its_range_and_its_windows_reach_every_border(monkeypa
 
 @pytest.mark.parametrize("transform", [Colour(p=1), Blur(p=1), Noise(p=1), OnPicture(A.RandomGamma(p=1), p=1)])
 def test_what_changes_the_picture_leaves_the_targets(transform: A.BasicTransform):
-    grain = np.random.default_rng(0).integers(
-        0, 256, (*SIZE, 3), np.uint8
-    )  # a faint blur may leave a smooth one
+    grain = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)  # a faint blur may leave a smooth one
     sample = replace(plane_sample(unit(0.3, -0.2, -1)), image=grain)
     moved = A.Compose([transform], seed=0)(sample=sample)["sample"]
     assert not np.array_equal(moved.image, sample.image) and moved.image.dtype == np.uint8
