@@ -67,6 +67,7 @@ def process(rank: int, world: int, folder: str, missing: bool) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     torch.save({name: train(rank, world, name, missing) for name in NAMES}, f"{folder}/{rank}.pt")
+    dist.barrier()  # gloo may abort a process that leaves while the other one still talks to it
     dist.destroy_process_group()
 
 
