@@ -125,6 +125,7 @@ def _by_columns(root: Path, description: Description, split: str, lines: Sequenc
     for row in rows(lines, description.columns or [], bases, split):
         image = row["image"]
         inner = (image.relative_to(folder) if image.is_relative_to(folder) else image).with_suffix("")
+        inner = inner.relative_to(inner.anchor)  # of a picture elsewhere: a name must not lead out of a folder
         stem = "_".join(inner.parts)
         layout.stems.append(stem)
         layout.images[stem] = place_of(image, bases)

@@ -195,6 +195,16 @@ def test_names_with_spaces(tmp_path: Path):
     assert dataset.stems == ["my room", "3"] and set(dataset[0].targets) == {"depth", "normals", "segmentation"}
 
 
+def test_pictures_that_lie_elsewhere_have_names_without_slashes(tmp_path: Path):
+    root = Case("tum").lay_out(tmp_path / "data")
+    shutil.move(root / "rgb", tmp_path / "elsewhere")
+    lines = (root / "associations.txt").read_text().replace(" rgb/", f" {tmp_path}/elsewhere/")
+    (root / "associations.txt").write_text(lines)
+    dataset = opened(root, "tum")["train"]
+    assert len(dataset) == 7 and not any("/" in stem for stem in dataset.stems)
+    assert set(dataset[0].targets) == {"depth"}
+
+
 @pytest.mark.parametrize(
     ("lines", "there", "told"),
     [
