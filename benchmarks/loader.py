@@ -28,15 +28,15 @@ from torch.utils.data import DataLoader
 from benchmarks.common import Step, finish, interleaved, machine, ratio
 from benchmarks.setup import LR, WEIGHT_DECAY, make_setup
 from mtl_vision.balancers import Equal
-from mtl_vision.data.augment import Augmentation
-from mtl_vision.data.cache import PackedDataset
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.loader import Batch, Loader, as_worker
-from mtl_vision.data.recognise import describe
-from mtl_vision.data.sample import Sample
-from mtl_vision.data.synthetic.dataset import write_rooms
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.recognise import describe
+from mtl_vision.datasets.sample import Sample
 from mtl_vision.engine.loop import Trainer, make_optimizer, make_schedule
+from mtl_vision.loading.augment import Augmentation
+from mtl_vision.loading.cache import PackedDataset
+from mtl_vision.loading.loader import Batch, Loader, as_worker
 from mtl_vision.runtime.kinds import IGNORE, Size
+from mtl_vision.synthetic.dataset import write_rooms
 
 TARGETS = ("depth", "normals", "segmentation")
 

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from benchmarks.common import finish, interleaved, machine, ratio
-from export.graph import Deployed, trace, write
-from export.manifest import make_manifest
 from mtl_vision.config import Config, DataConfig, ModelConfig, TasksConfig
-from mtl_vision.data.classes import class_set
-from mtl_vision.data.description import Description
+from mtl_vision.datasets.classes import class_set
+from mtl_vision.datasets.description import Description
 from mtl_vision.engine.build import make_network, make_tasks
 from mtl_vision.engine.load import Trained
+from mtl_vision.export.graph import Deployed, trace, write
+from mtl_vision.export.manifest import make_manifest
 from mtl_vision.runtime.session import Session
 
 

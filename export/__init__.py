@@ -1,1 +1,1 @@
-"""From a trained run to one ONNX file that describes itself: python -m export RUN_DIR."""
+"""The door to mtl_vision.export, and what belongs to deployment."""

@@ -14,8 +14,8 @@ from statistics import median
 from typing import Any
 
 from mtl_vision.config import BalancerConfig, Config, TasksConfig
-from mtl_vision.data.classes import class_set
-from mtl_vision.data.formats import formats
+from mtl_vision.datasets.classes import class_set
+from mtl_vision.datasets.layouts import formats
 from mtl_vision.engine import build
 from mtl_vision.engine.evaluate import NINE, delta_m
 from mtl_vision.engine.folder import CONFIG, METRICS, flat, write_json

@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtl_vision.balancers import Shared
-from mtl_vision.data.description import DataError
-from mtl_vision.data.loader import Batch, Loader
+from mtl_vision.datasets.description import DataError
 from mtl_vision.engine import build
 from mtl_vision.engine.load import Trained, load_run
+from mtl_vision.loading.loader import Batch, Loader
 
 
 def gradients(run: Trained, batch: Batch) -> dict[str, dict[str, Tensor]]:

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mtl_vision.data.description import DataError
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.geometry import KIND_OF
-from mtl_vision.data.recognise import describe
+from mtl_vision.datasets.description import DataError
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.recognise import describe
+from mtl_vision.datasets.targets import KIND_OF
 from mtl_vision.runtime.kinds import KINDS, normalise
 from mtl_vision.tasks import Depth, Normals, Segmentation, Task
 

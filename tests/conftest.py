@@ -20,7 +20,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A canonical folder of 30 rooms at 48x64: 24 train, 3 val, 3 test."""
-    from mtl_vision.data.synthetic.dataset import write_rooms
+    from mtl_vision.synthetic.dataset import write_rooms
 
     root = tmp_path_factory.mktemp("data") / "rooms"
     write_rooms(root, 30, (48, 64), workers=1)

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_vision.data.sample import Intrinsics, Sample
-from mtl_vision.data.synthetic import CLASSES, NYU_CAMERA, NYU_SIZE, render_room
-from mtl_vision.data.synthetic.cast import cast
-from mtl_vision.data.synthetic.render import photograph
-from mtl_vision.data.synthetic.rooms import random_scene
-from mtl_vision.data.synthetic.scene import Scene, looking, shell
-from mtl_vision.data.synthetic.solids import CLASS_ID, SHAPES, Paint, Solid, bounds, moved
-from mtl_vision.data.synthetic.textures import TEXTURES
+from mtl_vision.datasets.sample import Intrinsics, Sample
+from mtl_vision.synthetic import CLASSES, NYU_CAMERA, NYU_SIZE, render_room
+from mtl_vision.synthetic.cast import cast
+from mtl_vision.synthetic.render import photograph
+from mtl_vision.synthetic.rooms import random_scene
+from mtl_vision.synthetic.scene import Scene, looking, shell
+from mtl_vision.synthetic.solids import CLASS_ID, SHAPES, Paint, Solid, bounds, moved
+from mtl_vision.synthetic.textures import TEXTURES
 
 SMALL = (48, 64)
 SEEDS = st.integers(0, 10**6)

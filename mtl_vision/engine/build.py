@@ -12,19 +12,19 @@ import torch
 
 from mtl_vision.balancers import BALANCERS, Balancer
 from mtl_vision.config import BalancerConfig, Config, DataConfig, TasksConfig
-from mtl_vision.data import recognise
-from mtl_vision.data.augment import Augmentation
-from mtl_vision.data.cache import PackedDataset
-from mtl_vision.data.classes import ClassSet
-from mtl_vision.data.description import Description
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.holdout import held_out
-from mtl_vision.data.layout import splits_there
-from mtl_vision.data.loader import Loader, Samples
-from mtl_vision.data.readable import readable_part
-from mtl_vision.data.synthetic.dataset import write_rooms
+from mtl_vision.datasets import recognise
+from mtl_vision.datasets.classes import ClassSet
+from mtl_vision.datasets.description import Description
+from mtl_vision.datasets.files import splits_there
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.holdout import held_out
+from mtl_vision.datasets.readable import readable_part
 from mtl_vision.engine import distributed
+from mtl_vision.loading.augment import Augmentation
+from mtl_vision.loading.cache import PackedDataset
+from mtl_vision.loading.loader import Loader, Samples
 from mtl_vision.models import Network
+from mtl_vision.synthetic.dataset import write_rooms
 from mtl_vision.tasks import TASKS, Task
 
 SYNTHETIC = Path("data")

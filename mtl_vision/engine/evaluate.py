@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from mtl_vision.data.loader import Loader
 from mtl_vision.engine import distributed
+from mtl_vision.loading.loader import Loader
 from mtl_vision.models import Network
 from mtl_vision.tasks import Task
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_vision.config import Config
-from mtl_vision.data.description import FILE_NAME, Description, read_description
+from mtl_vision.datasets.description import FILE_NAME, Description, read_description
 from mtl_vision.engine import build, checkpoint
 from mtl_vision.engine.folder import CONFIG, METRICS
 from mtl_vision.engine.parse import read_config

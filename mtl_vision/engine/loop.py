@@ -18,9 +18,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from mtl_vision.balancers import Balancer, Shared, Tally, alone
-from mtl_vision.data.loader import Batch, Loader
 from mtl_vision.engine import distributed
 from mtl_vision.engine.tracking import Tracker
+from mtl_vision.loading.loader import Batch, Loader
 from mtl_vision.models import Network
 from mtl_vision.tasks import Task
 

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mtl_vision.data.loader import Batch
+from mtl_vision.loading.loader import Batch
 from mtl_vision.models import Network
 from mtl_vision.runtime.encode import png
 from mtl_vision.runtime.files import whole, write_whole

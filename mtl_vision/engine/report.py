@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_vision.config import Config
-from mtl_vision.data.folder import FolderDataset
+from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.tasks import Task
 
 UNITS = {

@@ -12,9 +12,8 @@ import torch
 
 from mtl_vision.balancers import Balancer
 from mtl_vision.config import Config
-from mtl_vision.data.description import FILE_NAME, DataError
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.loader import Loader
+from mtl_vision.datasets.description import FILE_NAME, DataError
+from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.engine import build, checkpoint, distributed
 from mtl_vision.engine.device import pick_device, pick_precision
 from mtl_vision.engine.evaluate import evaluate
@@ -25,6 +24,7 @@ from mtl_vision.engine.parse import parse, write_config
 from mtl_vision.engine.plots import plot_panel, plot_weights
 from mtl_vision.engine.report import brief, describe_protocol, introduction, table
 from mtl_vision.engine.tracking import Tracker, read_history
+from mtl_vision.loading.loader import Loader
 from mtl_vision.models import Network
 from mtl_vision.runtime.files import write_whole
 from mtl_vision.tasks import Task

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtl_vision.data.classes import class_set
-from mtl_vision.data.description import FILE_NAME, Description, LabelFormat, read_description
+from mtl_vision.datasets.classes import class_set
+from mtl_vision.datasets.description import FILE_NAME, Description, LabelFormat, read_description
 
 SPLITS = ("train", "val", "test")
 

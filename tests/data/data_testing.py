@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtl_vision.data.description import DepthFormat, Description, LabelFormat, NormalsFormat
-from mtl_vision.data.sample import Intrinsics, Sample
-from mtl_vision.data.write import FolderWriter
+from mtl_vision.datasets.description import DepthFormat, Description, LabelFormat, NormalsFormat
+from mtl_vision.datasets.sample import Intrinsics, Sample
+from mtl_vision.datasets.write import FolderWriter
 
 SIZE = (48, 64)
 CAMERA = Intrinsics(60.0, 60.0, 30.0, 25.0)

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import scipy.io
 
-from mtl_vision.data.classes import facts
-from mtl_vision.data.sample import Sample
-from mtl_vision.data.synthetic.render import render_room
+from mtl_vision.datasets.classes import facts
+from mtl_vision.datasets.sample import Sample
+from mtl_vision.synthetic.render import render_room
 
 Splits = dict[str, list[Sample]]  # {"train": [...], "test": [...]}
 FARTHEST = 9.9955  # metres at white in the 8-bit dumps

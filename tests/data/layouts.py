@@ -38,7 +38,7 @@ from layout_parts import (
     write_webp,
 )
 
-from mtl_vision.data.sample import Sample
+from mtl_vision.datasets.sample import Sample
 
 __all__ = ["EXPECT", "LAYOUTS", "Expect", "Splits", "ids13", "instances", "lay_out", "names", "raw_depth", "rooms"]
 

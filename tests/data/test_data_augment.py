@@ -11,8 +11,10 @@ from data_testing import SIZE, degrees, plane_sample, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_vision.data import augment
-from mtl_vision.data.augment import (
+from mtl_vision.datasets.normals import normals_from_depth
+from mtl_vision.datasets.sample import Intrinsics, Sample
+from mtl_vision.loading import augment
+from mtl_vision.loading.augment import (
     PRESETS,
     A,
     Augmentation,
@@ -25,9 +27,7 @@ from mtl_vision.data.augment import (
     Rotate,
     ZoomCrop,
 )
-from mtl_vision.data.cache import unpacked
-from mtl_vision.data.normals import normals_from_depth
-from mtl_vision.data.sample import Intrinsics, Sample
+from mtl_vision.loading.cache import unpacked
 from mtl_vision.runtime.kinds import FULL_LENGTH
 
 functional = A.augmentations.pixel.functional

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from data_testing import FULL, cut_short, degrees, planes, write_folder
 
-from mtl_vision.data import cache
-from mtl_vision.data.augment import Augmentation
-from mtl_vision.data.cache import PackedDataset
-from mtl_vision.data.description import DataError, InstancesFormat, LabelFormat
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.loader import Loader
+from mtl_vision.datasets.description import DataError, InstancesFormat, LabelFormat
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.loading import cache
+from mtl_vision.loading.augment import Augmentation
+from mtl_vision.loading.cache import PackedDataset
+from mtl_vision.loading.loader import Loader
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,27 +15,23 @@ from breaking import describe
 from data_testing import planes, unit, with_camera, write_folder
 from layouts import LAYOUTS, lay_out
 
-from mtl_vision.data.check.evidence import FINE, Evidence, Look, Verdict
-from mtl_vision.data.check.look import open_split
-from mtl_vision.data.check.report import check_folder, settle, to_text
-from mtl_vision.data.check.sheet import contact_sheet
-from mtl_vision.data.description import Description, LabelFormat, read_description
-from mtl_vision.data.recognise import describe as describe_folder
-from mtl_vision.data.synthetic import render_room
+from mtl_vision import prepare
+from mtl_vision.check.evidence import FINE, Evidence, Look, Verdict
+from mtl_vision.check.look import open_split
+from mtl_vision.check.report import check_folder, settle, to_text
+from mtl_vision.check.sheet import contact_sheet
+from mtl_vision.datasets.description import Description, LabelFormat, read_description
+from mtl_vision.datasets.recognise import describe as describe_folder
+from mtl_vision.synthetic import render_room
 
-SCRIPT = Path(__file__).parents[2] / "data" / "prepare.py"
 Run = Callable[..., int]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The command line, its paths relative to an empty folder."""
-    spec = importlib.util.spec_from_file_location("prepare", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: module.main(["check", *(str(argument) for argument in arguments)])
+    return lambda *arguments: prepare.main(["check", *(str(argument) for argument in arguments)])
 
 
 def rooms(root: Path, count: int = 4, size=(60, 80)) -> Path:

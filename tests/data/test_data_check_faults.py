@@ -24,9 +24,9 @@ from breaking import (
 )
 from data_testing import cut_short, with_camera, write_folder
 
-from mtl_vision.data.check.command import check
-from mtl_vision.data.description import read_description
-from mtl_vision.data.synthetic import render_room
+from mtl_vision.check.command import check
+from mtl_vision.datasets.description import read_description
+from mtl_vision.synthetic import render_room
 
 ALL = ("rgb", "depth", "normals", "label")
 

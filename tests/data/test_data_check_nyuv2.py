@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mtl_vision.data.check.report import Report, check_folder
-from mtl_vision.data.description import Description, known_description
-from mtl_vision.data.recognise import describe
+from mtl_vision.check.report import Report, check_folder
+from mtl_vision.datasets.description import Description, known_description
+from mtl_vision.datasets.recognise import describe
 
 ROOT = os.environ.get("MTL_NYUV2_ROOT")
 pytestmark = pytest.mark.skipif(

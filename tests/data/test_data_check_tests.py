@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from data_testing import CAMERA, FULL, SIZE, plane_sample, unit
 
-from mtl_vision.data.check import apart, depth, frames, labels, mirror, overlap
-from mtl_vision.data.check.evidence import Close, Evidence, Look, Verdict
-from mtl_vision.data.check.look import Reading, look
-from mtl_vision.data.check.mend import changes
-from mtl_vision.data.description import DepthFormat, Description, LabelFormat, NormalsFormat
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.sample import Sample
+from mtl_vision.check import apart, depth, frames, labels, mirror, overlap
+from mtl_vision.check.evidence import Close, Evidence, Look, Verdict
+from mtl_vision.check.look import Reading, look
+from mtl_vision.check.mend import changes
+from mtl_vision.datasets.description import DepthFormat, Description, LabelFormat, NormalsFormat
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.sample import Sample
 
 AXES = ("x", "y", "z")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mtl_vision.data.classes import class_set, facts, label_table, make_palette
+from mtl_vision.datasets.classes import class_set, facts, label_table, make_palette
 
 # id of 894 -> id of 40 -> id of 13, all 1-based, with the names that the published lists give them
 PINNED = [

@@ -14,11 +14,11 @@ import scipy.io
 from PIL import Image
 from test_data_formats import ROOMS, Case, opened
 
-from mtl_vision.data.description import Description, known_description, make_description, read_description
-from mtl_vision.data.error import DataError
-from mtl_vision.data.formats import formats
-from mtl_vision.data.lists import names
-from mtl_vision.data.recognise import describe
+from mtl_vision.datasets.description import Description, known_description, make_description, read_description
+from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets.layouts import formats
+from mtl_vision.datasets.lists import names
+from mtl_vision.datasets.recognise import describe
 
 # dataset.yaml, lists and names
 

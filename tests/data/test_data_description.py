@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from data_testing import FULL, HELD
 
-from mtl_vision.data.description import (
+from mtl_vision.datasets.description import (
     DataError,
     DepthFormat,
     Description,
@@ -15,7 +15,7 @@ from mtl_vision.data.description import (
     NormalsFormat,
     read_description,
 )
-from mtl_vision.data.sample import Intrinsics
+from mtl_vision.datasets.sample import Intrinsics
 
 CAMERA = "intrinsics: {fx: 500, fy: 510, cx: 320, cy: 240, height: 480, width: 640}"
 

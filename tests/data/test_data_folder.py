@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from data_testing import CAMERA, FULL, cut_short, degrees, plane_sample, planes, unit, write_folder
 
-from mtl_vision.data.description import DataError, DepthFormat, Description, LabelFormat, NormalsFormat
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.sample import Sample
-from mtl_vision.data.write import FolderWriter
+from mtl_vision.datasets.description import DataError, DepthFormat, Description, LabelFormat, NormalsFormat
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.sample import Sample
+from mtl_vision.datasets.write import FolderWriter
 
 PICTURE = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
 

@@ -13,12 +13,12 @@ import pytest
 from data_testing import degrees
 from layouts import EXPECT, LAYOUTS, half, ids13, instances, lay_out, names, raw_depth, rooms
 
-from data.prepare import main
-from mtl_vision.data.folder import FolderDataset, open_splits
-from mtl_vision.data.formats import fitting, formats
-from mtl_vision.data.normals import normals_from_depth
-from mtl_vision.data.recognise import describe
-from mtl_vision.data.sample import Sample
+from mtl_vision.datasets.folder import FolderDataset, open_splits
+from mtl_vision.datasets.layouts import fitting, formats
+from mtl_vision.datasets.normals import normals_from_depth
+from mtl_vision.datasets.recognise import describe
+from mtl_vision.datasets.sample import Sample
+from mtl_vision.prepare import main
 
 ROOMS = rooms()
 FARTHEST = 9.9955

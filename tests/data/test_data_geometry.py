@@ -11,9 +11,9 @@ from data_testing import CAMERA, SIZE, degrees, plane_depth, plane_sample, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_vision.data import geometry
-from mtl_vision.data.normals import normals_from_depth
-from mtl_vision.data.sample import Intrinsics, Sample
+from mtl_vision.datasets.normals import normals_from_depth
+from mtl_vision.datasets.sample import Intrinsics, Sample
+from mtl_vision.loading import geometry
 from mtl_vision.runtime.kinds import FULL_LENGTH, KINDS, normalise
 
 SLOPE = st.floats(-0.6, 0.6)
@@ -33,7 +33,7 @@ def apply(sample: Sample, chain: list[tuple]) -> Sample:
     for name, *values in chain:
         H, W = sample.size
         if name == "resize":
-            sample = geometry.resize(sample, (values[0], values[1]))
+            sample = sample.resized((values[0], values[1]))
         elif name == "zoom_crop":
             height = round(values[0] * H)
             width = round(height * W / H)
@@ -112,7 +112,7 @@ def test_what_is_invalid_never_mixes_in(chain: list[tuple]):
 def test_a_hole_is_as_large_after_a_resize(size: tuple[int, int]):
     sample = plane_sample(unit(0, 0, -1))
     sample.targets["depth"][12:24, 16:32] = 0  # a sixteenth of the picture
-    share = (geometry.resize(sample, size).targets["depth"] == 0).mean()
+    share = (sample.resized(size).targets["depth"] == 0).mean()
     assert share == pytest.approx(1 / 16, abs=0.012)
 
 
@@ -211,7 +211,7 @@ def test_without_targets_the_picture_moves():
 
 def test_the_same_size_is_the_same_sample():
     sample = plane_sample(unit(0, 0, -1))
-    assert geometry.resize(sample, SIZE) is sample
+    assert sample.resized(SIZE) is sample
 
 
 def test_a_crop_keeps_the_points():
@@ -226,7 +226,7 @@ def test_a_crop_keeps_the_points():
 
 def test_a_resized_picture_has_the_same_colours():
     sample = plane_sample(unit(0, 0, -1))
-    small = geometry.resize(sample, (12, 16)).image
+    small = sample.resized((12, 16)).image
     np.testing.assert_allclose(small, cv2.resize(sample.image, (16, 12), interpolation=cv2.INTER_AREA), atol=1)
 
 

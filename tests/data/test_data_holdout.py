@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_vision.data.holdout import STRETCH, held_out
+from mtl_vision.datasets.holdout import STRETCH, held_out
 
 
 def stems(count: int) -> list[str]:

@@ -12,11 +12,11 @@ from data_testing import SIZE, plane_sample, planes, unit, write_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_vision.data.augment import Augmentation
-from mtl_vision.data.cache import PackedDataset
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.loader import Batch, EpochSampler, Loader, Samples, collate
-from mtl_vision.data.sample import Sample
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.sample import Sample
+from mtl_vision.loading.augment import Augmentation
+from mtl_vision.loading.cache import PackedDataset
+from mtl_vision.loading.loader import Batch, EpochSampler, Loader, Samples, collate
 
 ALL = ("depth", "normals", "segmentation")
 COUNTS = st.integers(1, 60)

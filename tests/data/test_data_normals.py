@@ -8,9 +8,9 @@ from data_testing import CAMERA, SIZE, degrees, plane_depth, unit
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mtl_vision.data.normals import normals_from_depth
-from mtl_vision.data.sample import Intrinsics
-from mtl_vision.data.synthetic import render_room
+from mtl_vision.datasets.normals import normals_from_depth
+from mtl_vision.datasets.sample import Intrinsics
+from mtl_vision.synthetic import render_room
 
 SLOPE = st.floats(-1.5, 1.5)
 WALL = unit(0, 0, -1)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from mtl_vision.data.classes import facts
-from mtl_vision.data.description import DataError
-from mtl_vision.data.nyuv2_mat import CAMERA, NYUv2Mat
+from mtl_vision.datasets.classes import facts
+from mtl_vision.datasets.description import DataError
+from mtl_vision.datasets.nyuv2_mat import CAMERA, NYUv2Mat
 
 H, W = 24, 32
 LABELS = {(0, 0): 0, (0, 31): 21, (23, 0): 157, (23, 31): 894}  # unlabelled, wall, bed, the last one

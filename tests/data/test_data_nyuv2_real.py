@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from data_testing import degrees
 
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.geometry import resize
-from mtl_vision.data.sample import Sample
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.sample import Sample
 
 ROOT = os.environ.get("MTL_NYUV2_ROOT")
 pytestmark = pytest.mark.skipif(
@@ -43,7 +42,7 @@ def test_a_frame_is_in_range(name: str, size: tuple[int, int], split: str):
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_both_copies_show_the_same_frame(split: str):
-    large, small = resize(one("nyuv2", split), (288, 384)), one("nyuv2_288x384", split)
+    large, small = one("nyuv2", split).resized((288, 384)), one("nyuv2_288x384", split)
     assert large.name == small.name
     assert large.intrinsics is not None and small.intrinsics is not None
     assert vars(large.intrinsics) == pytest.approx(vars(small.intrinsics), abs=1e-4)

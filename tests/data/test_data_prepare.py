@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from data_testing import FULL, cut_short, degrees, planes, write_folder
 from test_data_nyuv2_mat import write_mat, write_splits
 
-from mtl_vision.data.description import (
+from mtl_vision import prepare
+from mtl_vision.datasets.description import (
     DataError,
     DepthFormat,
     Description,
@@ -21,25 +20,15 @@ from mtl_vision.data.description import (
     NormalsFormat,
     read_description,
 )
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.synthetic import render_room
-from mtl_vision.data.write import FolderWriter
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.write import FolderWriter
+from mtl_vision.synthetic import render_room
 
-SCRIPT = Path(__file__).parents[2] / "data" / "prepare.py"
 Run = Callable[..., int]
 
 
-@pytest.fixture(scope="module")
-def prepare() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def run(prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The command line, its paths relative to an empty folder."""
     monkeypatch.chdir(tmp_path)
     return lambda *arguments: prepare.main([str(argument) for argument in arguments])

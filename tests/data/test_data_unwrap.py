@@ -12,11 +12,11 @@ from data_testing import FULL, write_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_vision.data.arrays import read_values
-from mtl_vision.data.description import DepthFormat, Description
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.sample import Sample
-from mtl_vision.data.unwrap import unwrap
+from mtl_vision.datasets.arrays import read_values
+from mtl_vision.datasets.description import DepthFormat, Description
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.sample import Sample
+from mtl_vision.datasets.unwrap import unwrap
 
 NEAREST = 4000  # 0.4 m in steps of 0.1 mm
 

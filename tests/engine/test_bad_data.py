@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from test_run import arguments, history
 
-from mtl_vision.data.error import DataError
-from mtl_vision.data.folder import FolderDataset
-from mtl_vision.data.readable import find_faults, readable_part
+from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.readable import find_faults, readable_part
 from mtl_vision.engine.run import main
 
 SHORT = ("--train.epochs=1", "--run.tensorboard=false", "--balancer.name=equal")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtl_vision.balancers import BALANCERS, aggregators, scalarizers
-from mtl_vision.data.classes import class_set
+from mtl_vision.datasets.classes import class_set
 from mtl_vision.engine import build
 from mtl_vision.engine.parse import parse
 

@@ -16,13 +16,13 @@ import onnx
 import pytest
 import torch
 
-from export.__main__ import main as export_main
-from export.graph import Deployed, trace, write
-from export.manifest import make_manifest
-from export.verify import VerifyError, smooth_noise, verify
-from mtl_vision.data.folder import FolderDataset
+from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.engine.load import load_run
 from mtl_vision.engine.run import main as train_main
+from mtl_vision.export.cli import main as export_main
+from mtl_vision.export.graph import Deployed, trace, write
+from mtl_vision.export.manifest import make_manifest
+from mtl_vision.export.verify import VerifyError, smooth_noise, verify
 from mtl_vision.runtime.cli import main as infer_main
 from mtl_vision.runtime.contract import MANIFEST_KEY
 from mtl_vision.runtime.session import Session

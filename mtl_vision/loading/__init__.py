@@ -1,0 +1,1 @@
+"""From samples to batches: geometry, augmentation, the packed cache, the loader."""
