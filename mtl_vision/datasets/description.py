@@ -14,7 +14,6 @@ data/README.md tells every key.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from mtl_vision.datasets.error import DataError
 from mtl_vision.datasets.layouts import formats, over
 from mtl_vision.datasets.sample import Intrinsics
 from mtl_vision.runtime.kinds import IGNORE
+from mtl_vision.runtime.near import did_you_mean
 
 FILE_NAME = "dataset.yaml"
 AXES = ("x", "y", "z", "-x", "-y", "-z")
@@ -189,8 +189,8 @@ def make_description(data: Any, where: str) -> Description:
 
 def _known(name: Any, where: str) -> dict[str, Any]:
     if not isinstance(name, str) or name not in formats():
-        near = "".join(f" ({one}?)" for one in difflib.get_close_matches(str(name), formats(), 1))
-        raise DataError(f"{where}: unknown form '{name}'{near}: expected one of {', '.join(formats())}")
+        near = did_you_mean(name, formats())
+        raise DataError(f"{where}: unknown form '{name}'{near}; expected one of {', '.join(formats())}")
     return formats()[name].description
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from mtl_vision.datasets.description import (
 )
 from mtl_vision.datasets.files import find_files, splits_there
 from mtl_vision.datasets.layouts import fitting, formats
+from mtl_vision.runtime.near import did_you_mean
 
 MAT = "nyu_depth_v2_labeled.mat"
 
@@ -64,8 +64,8 @@ def _to_convert(place: Path) -> str:
 def _described(root: Path, path: Path) -> Description:
     """By a file; of a form that it takes over, what it does not speak of is as it is found."""
     if not path.exists() and not path.suffix:
-        near = "".join(f" ({one}?)" for one in difflib.get_close_matches(str(path), formats(), 1))
-        raise DataError(f"{path} is no file and no known form{near}: expected one of {', '.join(formats())}")
+        near = did_you_mean(path, formats())
+        raise DataError(f"{path} is no file and no known form{near}; expected one of {', '.join(formats())}")
     data = read_yaml(path)
     description = make_description(data, str(path))
     return as_found(root, description, set(data)) if isinstance(data, Mapping) and "format" in data else description

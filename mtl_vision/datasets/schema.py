@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
 from mtl_vision.datasets.error import DataError
+from mtl_vision.runtime.near import did_you_mean
 
 Form = tuple[str, Callable[[Any], Any]]  # how to say what is expected; how to read it
 
@@ -21,10 +21,7 @@ def build(cls: type, data: Any, where: str, forms: Mapping[str, Form]) -> Any:
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            raise DataError(
-                f"{where}: unknown key '{key}'" + (f", did you mean '{near[0]}'?" if near else f": expected {known}")
-            )
+            raise DataError(f"{where}: unknown key '{key}'" + (did_you_mean(key, known) or f": expected {known}"))
         expected, read = forms[key]
         try:
             values[key] = read(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+
+from mtl_vision.runtime.near import did_you_mean
 
 MIN_STRIDE = 4
 
@@ -88,8 +89,7 @@ def check_name(name: str) -> None:
     """Raises ValueError that names near ones for a backbone that timm does not have."""
     known = timm.list_models()
     if name.split(".")[0] not in known:
-        near = difflib.get_close_matches(name, known, 3)
-        raise ValueError(f"timm has no backbone '{name}'" + (f"; near it: {', '.join(near)}" if near else ""))
+        raise ValueError(f"timm has no backbone '{name}'{did_you_mean(name, known, 3)}")
 
 
 def _create(name: str, pretrained: bool | str, arguments: dict[str, Any]) -> nn.Module:

@@ -106,7 +106,7 @@ def test_every_description_survives_being_written(tmp_path: Path):
 
 def test_an_unknown_form_names_the_nearest(tmp_path: Path):
     (tmp_path / "dataset.yaml").write_text("format: vanif\n")
-    with pytest.raises(DataError, match=r"unknown form 'vanif' \(vainf\?\): expected one of astmt, bts"):
+    with pytest.raises(DataError, match=r"unknown form 'vanif', did you mean 'vainf'\?; expected one of astmt, bts"):
         describe(tmp_path)
 
 
