@@ -1,4 +1,4 @@
-"""Run an exported model over pictures: python infer.py MODEL.onnx PATHS... --out DIR."""
+"""Run an exported model over images: python infer.py MODEL.onnx PATHS... --out DIR."""
 
 import sys
 

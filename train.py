@@ -3,6 +3,6 @@
 import sys
 
 if __name__ == "__main__":
-    from mtl_vision.engine.run import main  # here, so that worker processes start without torch
+    from mtl_vision.engine.cli import main  # here, so that worker processes start without torch
 
     sys.exit(main())

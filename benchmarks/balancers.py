@@ -1,6 +1,6 @@
 """Time and peak memory of a training step with every balancer, ours and other projects', against the plain loop.
 
-    python benchmarks/balancers.py [--quick] [--only gradnorm peer.libmtl] [--device cuda --backbone resnet50 --bf16]
+    python benchmarks/balancers.py [--quick] [--only GradNorm peer.libmtl] [--device cuda --backbone resnet50 --bf16]
 
 `plain` is the base: sum of the losses, one backward pass. Ours go through the step that train.py takes; peers (extra
 `peers`) through their own. All start from the same weights, take turns in one process on the same batch, each with a
@@ -26,7 +26,7 @@ def own(name: str) -> Factory:
 
     def make(setup: Setup) -> Step:
         ones = dict.fromkeys(setup.tasks, 1.0)
-        arguments: dict[str, dict[str, Any]] = {"fixed": {"weights": ones}, "converged_gradients": {"norms": ones}}
+        arguments: dict[str, dict[str, Any]] = {"Fixed": {"weights": ones}, "ConvergedGradients": {"norms": ones}}
         return ours(setup, BALANCERS[name](list(setup.tasks), **arguments.get(name, {})))
 
     return make

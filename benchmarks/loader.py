@@ -31,7 +31,8 @@ from mtl_vision.balancers import Equal
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.recognise import describe
 from mtl_vision.datasets.sample import Sample
-from mtl_vision.engine.loop import Trainer, make_optimizer, make_schedule
+from mtl_vision.engine.loop import Trainer
+from mtl_vision.engine.optimizer import make_optimizer, make_schedule
 from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.loading.loader import Batch, Loader, as_worker

@@ -2,7 +2,7 @@
 
     python benchmarks/multitask_vs_single.py [--quick]
 
-The networks are untrained: speed does not depend on the weights. A picture goes through once, or three times; batch 1.
+The networks are untrained: speed does not depend on the weights. An image goes through once, or three times; batch 1.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from mtl_vision.datasets.classes import class_set
 from mtl_vision.datasets.description import Description
 from mtl_vision.engine.build import make_network, make_tasks
 from mtl_vision.engine.load import Trained
-from mtl_vision.export.graph import Deployed, trace, write
-from mtl_vision.export.manifest import make_manifest
-from mtl_vision.runtime.session import Session
+from mtl_vision.export.graph import Deployed, make_manifest, trace, write
+from mtl_vision.runtime.model import Model
 
 
-def export(names: list[str], backbone: str, size: tuple[int, int], path: Path, threads: int) -> Session:
+def export(names: list[str], backbone: str, size: tuple[int, int], path: Path, threads: int) -> Model:
     """An untrained network with these tasks, as an ONNX session."""
     torch.manual_seed(0)
     config = Config(data=DataConfig(size=size), model=ModelConfig(backbone=backbone), tasks=TasksConfig(names=names))
     tasks = make_tasks(config.tasks, class_set("nyu13"))
     run = Trained(path.parent, config, Description(), tasks, make_network(config, tasks).eval(), {})
     write(trace(run, Deployed(run)), make_manifest(run), path)
-    return Session(path, threads)
+    return Model(path, threads)
 
 
 def main() -> None:
@@ -56,7 +55,7 @@ def main() -> None:
     print(f"{args.backbone} at {args.size}, onnxruntime with {args.threads} threads; {machine()}")
     for name, label in (("multi", "one file, three outputs"), ("single", "three files, one output each")):
         ms = 1000 * statistics.median(times[name])
-        print(f"{label:<30}{ms:>8.1f} ms a picture{1000 / ms:>8.1f} pictures a second")
+        print(f"{label:<30}{ms:>8.1f} ms an image{1000 / ms:>8.1f} images a second")
     finish({"throughput_ratio": ratio(times["single"], times["multi"])})
 
 

@@ -66,7 +66,7 @@ def libmtl(setup: Setup, rep_grad: bool = False) -> Step:
             for name, head in network.heads.items()
         }
     )
-    encoder = Part([network.backbone, network.fusion], network.encode)
+    encoder = Part([network.backbone, network.decoder], network.encode)
     model = libmtl_model(encoder, decoders, rep_grad, setup.device)
     model.epoch = 0
 
@@ -96,7 +96,7 @@ def torchjd(setup: Setup, chunk: int | None = None) -> Step:
     from torchjd.autojac import jac_to_grad, mtl_backward
 
     network, aggregator = setup.model, UPGrad()
-    shared = [*network.backbone.parameters(), *network.fusion.parameters()]
+    shared = [*network.backbone.parameters(), *network.decoder.parameters()]
     z: list[Tensor] = []
 
     def keep(layer: nn.Module, inputs: object, output: Tensor) -> None:

@@ -15,7 +15,8 @@ from torch.optim import AdamW
 
 from benchmarks.common import Step, interleaved, machine, peak_memory, ratio
 from mtl_vision.balancers import Balancer
-from mtl_vision.engine.loop import Trainer, make_optimizer, make_schedule
+from mtl_vision.engine.loop import Trainer
+from mtl_vision.engine.optimizer import make_optimizer, make_schedule
 from mtl_vision.loading.loader import Batch
 from mtl_vision.models import Network
 from mtl_vision.tasks import Depth, Normals, Segmentation, Task

@@ -1,4 +1,4 @@
-"""Make, convert and check data sets: python data/prepare.py --help"""
+"""Make, convert and check data sets from a checkout; installed it is `mtl-data`."""
 
 import sys
 

@@ -1,21 +1,33 @@
-"""Everything that a run can be told, typed. Recipes (configs/*.yaml) and the command line fill it in."""
+"""The settings of a run, typed. Recipes (configs/*.yaml) and the command line fill them in; components see none."""
 
-from __future__ import annotations
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
 
-from dataclasses import dataclass, field
+
+@dataclass(frozen=True)
+class Component:
+    """A class, by import path or short name, and its settings, in which a component is a mapping of the same keys."""
+
+    class_path: str
+    init_args: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The class's own name."""
+        return self.class_path.rpartition(".")[2]
 
 
 @dataclass
 class RunConfig:
-    """Where a run goes and how.
+    """The run.
 
     Args:
         name: folder under `dir`; made from the data and the balancer if not given
-        dir: where run directories are made
-        resume: go on with the interrupted run of this name (or the newest one)
+        dir: folder of the run directories
+        resume: resume the interrupted run of this name, or the newest one
         seed: seeds weights, data order and augmentation
         device: auto, cpu, cuda or cuda:N
-        precision: auto (bf16 on CUDA, fp32 on CPU), fp32 or bf16
+        precision: auto is bf16 on CUDA and fp32 on CPU
         tensorboard: write TensorBoard events
     """
 
@@ -24,43 +36,48 @@ class RunConfig:
     resume: bool = False
     seed: int = 0
     device: str = "auto"
-    precision: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     tensorboard: bool = True
 
 
 @dataclass
 class DataConfig:
-    """What is trained on.
+    """The data.
 
     Args:
         root: folder of the data set; synthetic rooms are made if not given
-        description: dataset.yaml for a root that has none beside its data, or the name of a known form, such as mtan
-        classes: nyu13 or nyu40 to have labels in that set; as stored if not given
+        description: dataset.yaml for a root that has none, or the name of a known layout, such as mtan
+        classes: have the labels in this class set; as stored if not given
         size: height and width of the network's input
-        train_split: split that is trained on
-        eval_split: split that is measured at the end; test, or val if there is none; holdout for the part held out
+        train_split: split to train on
+        eval_split: split to measure at the end; test, or val if there is none; holdout for the part held out
         holdout: training samples that are held out to choose settings on; always the same ones
-        augment: none, flip, standard, strong or heavy (with blur, noise and holes)
+        augment: preset of augmentation; heavy adds blur, noise and holes to strong
         batch_size: samples a step, over all accumulated micro-batches of one process
         workers: loading processes; 0 loads in the main one
         cache: folder for decoded copies of the data; null decodes every time
-        on_error: stop at a sample that can not be read, or skip it: all are read once at the start, and counted
+        on_error: stop at a sample that cannot be read, or skip it; skip reads all once at the start and counts them
         synthetic_count: rooms to make when no root is given
     """
 
     root: str | None = None
     description: str | None = None
-    classes: str | None = None
+    classes: Literal["nyu13", "nyu40"] | None = None
     size: tuple[int, int] = (120, 160)
     train_split: str = "train"
     eval_split: str | None = None
     holdout: int = 0
-    augment: str = "standard"
+    augment: Literal["none", "flip", "standard", "strong", "heavy"] = "standard"
     batch_size: int = 8
     workers: int = 1
     cache: str | None = "data/cache"
-    on_error: str = "stop"
+    on_error: Literal["stop", "skip"] = "stop"
     synthetic_count: int = 1000
+
+    def __post_init__(self) -> None:
+        _at_least("data", self, batch_size=1, workers=0, holdout=0, synthetic_count=10)
+        if min(self.size) < 32:
+            raise ValueError(f"data.size is {list(self.size)}: expected at least 32 a side (height, width)")
 
 
 @dataclass
@@ -68,51 +85,14 @@ class ModelConfig:
     """The network.
 
     Args:
-        backbone: any timm model that gives features
-        pretrained: true (timm's weights, fetched), false, or a local weights file
-        width: channels of the fusion and of z, a multiple of 16
+        backbone: a timm name, or a component
+        pretrained: timm's weights (true), none (false), or a local file of weights
     """
 
-    backbone: str = "mobilenetv4_conv_small"
+    backbone: str | Component = "mobilenetv4_conv_small"
     pretrained: bool | str = False
-    width: int = 64
-
-
-@dataclass
-class DepthConfig:
-    """Depth.
-
-    Args:
-        loss: l1, squared, silog or berhu
-        max_depth: metres at the upper end of the output's range
-    """
-
-    loss: str = "l1"
-    max_depth: float = 10.0
-
-
-@dataclass
-class NormalsConfig:
-    """Normals.
-
-    Args:
-        loss: cosine or angular
-    """
-
-    loss: str = "cosine"
-
-
-@dataclass
-class SegmentationConfig:
-    """Segmentation.
-
-    Args:
-        label_smoothing: share of the target spread over all classes
-        class_weights: a weight a class; all 1 if not given
-    """
-
-    label_smoothing: float = 0.0
-    class_weights: list[float] | None = None
+    decoder: Component = field(default_factory=lambda: Component("Fusion"))
+    head: Component = field(default_factory=lambda: Component("ConvHead"))
 
 
 @dataclass
@@ -120,59 +100,16 @@ class TasksConfig:
     """The tasks.
 
     Args:
-        names: the tasks to train; one alone is a single-task run
+        names: tasks, by name or import path
+        settings: of each task, by its name
     """
 
     names: list[str] = field(default_factory=lambda: ["depth", "normals", "segmentation"])
-    depth: DepthConfig = field(default_factory=DepthConfig)
-    normals: NormalsConfig = field(default_factory=NormalsConfig)
-    segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-
-@dataclass
-class BalancerConfig:
-    """How the losses are balanced. A setting that is not given is the method's own default.
-
-    Args:
-        name: gradnorm, equal, fixed, uncertainty, dtp, converged_gradients, db_mtl; or by TorchJD dwa, famo, imtl_l,
-            rlw, geometric_mean, upgrad, pcgrad, cagrad, mgda, nash_mtl, aligned_mtl, imtl_g
-        alpha: gradnorm: pull towards a common training rate (0 equalises gradient norms); dtp: share of the newest
-            indicator
-        lr: gradnorm, uncertainty, famo, imtl_l: learning rate of the weights
-        initial: gradnorm: L_i(0) is first, mean or theoretical
-        initial_steps: gradnorm: batches that initial=mean averages
-        interval: gradnorm: steps between updates of the weights
-        start: gradnorm: steps before the first update
-        parametrisation: gradnorm: direct or exponential
-        place: gradnorm, db_mtl: layer whose weight is W; last_shared, or backbone, the first one above it (costs more)
-        weights: fixed: a weight a task
-        norms: converged_gradients: a gradient norm a task
-        scale: converged_gradients: multiplies all weights
-        runs: run directories; fixed: a former run, whose mean weights are taken (GradNorm static); converged_gradients:
-            a single-task run a task; not read where weights or norms are given
-        gamma: dtp: focusing exponent
-        beta: db_mtl: forgetting factor
-        temperature: dwa: higher is nearer to equal weights
-        c: cagrad: radius
-    """
-
-    name: str = "gradnorm"
-    alpha: float | None = None
-    lr: float | None = None
-    initial: str | None = None
-    initial_steps: int | None = None
-    interval: int | None = None
-    start: int | None = None
-    parametrisation: str | None = None
-    place: str | None = None
-    weights: dict[str, float] | None = None
-    norms: dict[str, float] | None = None
-    scale: float | None = None
-    runs: list[str] | None = None
-    gamma: float | None = None
-    beta: float | None = None
-    temperature: float | None = None
-    c: float | None = None
+    def __post_init__(self) -> None:
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ValueError(f"tasks.names is {self.names}: expected at least one task, each once")
 
 
 @dataclass
@@ -187,7 +124,7 @@ class TrainConfig:
         warmup: share of all steps over which the rate rises
         clip: largest norm of the model's gradient; 0 for none
         accumulate: micro-batches a step
-        eval_every: epochs between evaluations on the way; 0 for the end alone
+        eval_every: epochs between evaluations during the training; 0 for the end alone
     """
 
     epochs: int = 20
@@ -199,14 +136,52 @@ class TrainConfig:
     accumulate: int = 1
     eval_every: int = 0
 
+    def __post_init__(self) -> None:
+        _at_least("train", self, epochs=1, lr=0, backbone_lr=0, clip=0, accumulate=1)
+
 
 @dataclass
 class Config:
-    """A whole run."""
+    """Everything that a run is set to."""
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     tasks: TasksConfig = field(default_factory=TasksConfig)
-    balancer: BalancerConfig = field(default_factory=BalancerConfig)
+    balancer: Component = field(default_factory=lambda: Component("GradNorm"))
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.data.batch_size % self.train.accumulate:
+            batch, parts = self.data.batch_size, self.train.accumulate
+            raise ValueError(f"data.batch_size is {batch}: expected a multiple of train.accumulate, which is {parts}")
+
+
+def _at_least(section: str, config: object, **lowest: float) -> None:
+    for name, low in lowest.items():
+        if not (value := getattr(config, name)) >= low:
+            raise ValueError(f"{section}.{name} is {value}: expected at least {low}")
+
+
+def plain(value: Any) -> Any:
+    """A config, or a part of one, as plain data: what a recipe holds."""
+    if isinstance(value, TasksConfig):
+        return {"names": list(value.names), **plain(value.settings)}
+    if is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Dotted keys and values, as they are given on the command line: balancer.alpha, tasks.depth.loss."""
+
+    def walk(prefix: str, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            return {prefix: value}
+        own = {prefix: value["class_path"]} if "class_path" in value else {}
+        inner = value.get("init_args", {}) if own else value
+        return own | {k: v for key, item in inner.items() for k, v in walk(f"{prefix}.{key}".lstrip("."), item).items()}
+
+    return walk("", plain(config))

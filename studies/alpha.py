@@ -10,7 +10,6 @@ runs of equal weights are shared. Writes alpha.md and alpha.png.
 from __future__ import annotations
 
 import argparse
-import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,9 +17,8 @@ from statistics import fmean, stdev
 
 from matplotlib.figure import Figure
 
-from mtl_vision.balancers import GradNorm
-from mtl_vision.engine.former import mean_weights
-from mtl_vision.runtime.files import write_whole
+from mtl_vision.balancers.previous_runs import mean_weights
+from mtl_vision.runtime.files import atomic_write
 from studies import common
 from studies.common import Study, gain, metrics
 from studies.schedule import Run
@@ -46,11 +44,9 @@ weight, its mean over the whole run.
 
 
 def label_of(study: Study, alpha: float) -> str:
-    """The label of an alpha's runs: the method gradnorm:alpha=ALPHA, or gradnorm where that is the recipe's own."""
-    balancer = study.recipe.balancer
-    default = inspect.signature(GradNorm).parameters["alpha"].default
-    own = alpha == (default if balancer.alpha is None else balancer.alpha) and balancer.name == "gradnorm"
-    return common.read_spec("gradnorm" if own else f"gradnorm:alpha={alpha:g}")[0]
+    """The label of an alpha's runs: the method GradNorm:alpha=ALPHA, or GradNorm where that is the recipe's own."""
+    own = study.recipe.balancer.name == "GradNorm" and alpha == study.recipe.balancer.init_args["alpha"]
+    return common.read_spec("GradNorm" if own else f"GradNorm:alpha={alpha:g}")[0]
 
 
 def make_runs(study: Study, alphas: Sequence[float], seeds: Sequence[int]) -> list[Run]:
@@ -59,8 +55,8 @@ def make_runs(study: Study, alphas: Sequence[float], seeds: Sequence[int]) -> li
         run
         for seed in seeds
         for run in (
-            common.balancer_run(study, "equal", seed, "equal"),
-            *(common.balancer_run(study, label_of(study, a), seed, "gradnorm", {"alpha": f"{a:g}"}) for a in alphas),
+            common.balancer_run(study, "equal", seed, "Equal"),
+            *(common.balancer_run(study, label_of(study, a), seed, "GradNorm", {"alpha": f"{a:g}"}) for a in alphas),
         )
     ]
 
@@ -120,7 +116,7 @@ def write_table(study: Study, rows: Rows, seeds: Sequence[int]) -> str:
         protocol=common.protocol(metrics(study.out, f"equal-s{seeds[0]}")), seeds=", ".join(map(str, seeds)),
         metrics=", ".join(main.values()),
     )  # fmt: skip
-    write_whole(study.out / "alpha.md", text.encode())
+    atomic_write(study.out / "alpha.md", text.encode())
     return table(lines, columns, list(lines))
 
 

@@ -8,23 +8,23 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mtl_vision.config import BalancerConfig, Config, TasksConfig
+from mtl_vision.balancers.previous_runs import read_history
+from mtl_vision.config import Config, flat
 from mtl_vision.datasets.classes import class_set
-from mtl_vision.datasets.layouts import formats
+from mtl_vision.datasets.layouts import layouts
 from mtl_vision.engine import build
-from mtl_vision.engine.evaluate import NINE, delta_m
-from mtl_vision.engine.folder import CONFIG, METRICS, flat, write_json
+from mtl_vision.engine.folder import CONFIG, METRICS, write_json
 from mtl_vision.engine.parse import parse
-from mtl_vision.engine.tracking import read_history
-from mtl_vision.tasks import TASKS
+from mtl_vision.tasks import TASKS, figures
+from studies.delta_m import delta_m
 from studies.schedule import Run, run_all
 
-HIGHER = NINE | dict(task.main_metric for task in TASKS.values())  # metric -> whether higher is better
+FIGURES = {key: figure for key, figure in figures(TASKS.values()).items() if figure.main or figure.nine}  # compared
 RECIPE = "study.json"
 OWN = {
     "run.name": "the study names its runs",
@@ -59,7 +59,7 @@ class Study:
     @property
     def main_metrics(self) -> dict[str, str]:
         """Task -> the one metric that stands for it."""
-        return {name: TASKS[name].main_metric[0] for name in self.tasks}
+        return {name: key for name in self.tasks for key, figure in figures([TASKS[name]]).items() if figure.main}
 
 
 # the command line
@@ -131,14 +131,15 @@ def open_study(args: argparse.Namespace, extra: Sequence[str], command: str) -> 
     options = (*extra, *(["--train.epochs=1"] if args.quick else []))
     config = args.config.resolve()
     recipe = parse([f"--config={config}", *options])
+    options = tuple(option for option in options if not option.startswith("--balancer"))  # each run has its own
     out = args.out or Path("runs") / f"study-{config.stem}{'-quick' if args.quick else ''}"
     claim(out.resolve(), recipe)
     return Study(config, options, recipe, out.resolve(), args.jobs, command)
 
 
 def is_place(value: str | None) -> bool:
-    """Whether it is a path; a description may be the name of a known form."""
-    return value is not None and value not in formats()
+    """Whether it is a path; a description may be the name of a known layout."""
+    return value is not None and value not in layouts()
 
 
 def claim(out: Path, recipe: Config) -> None:
@@ -168,27 +169,26 @@ def train(study: Study, runs: Sequence[Run]) -> None:
     """Train what is not finished. What train.py would not take ends the study here, not hours later."""
     for run in runs:
         asked = parse([f"--config={study.config}", *study.extra, *run.arguments])
-        if not asked.balancer.runs:  # they may not be there yet
-            build.make_balancer(asked.balancer, build.make_tasks(TasksConfig(asked.tasks.names), class_set("nyu13")))
+        if not run.needs:  # what is read from them may not be there yet
+            build.make_balancer(asked.balancer, build.make_tasks(asked.tasks, class_set("nyu13")))
     run_all(runs, study.config, study.out, study.extra, study.jobs)
 
 
 def read_spec(spec: str) -> tuple[str, str, dict[str, str]]:
-    """gradnorm:alpha=0.5,lr=0.01 -> its label gradnorm_alpha0.5_lr0.01, the balancer's name, and its settings."""
+    """GradNorm:alpha=0.5,lr=0.01 -> its label gradnorm_alpha0.5_lr0.01, the balancer's name, and its settings."""
     name, _, rest = spec.partition(":")
     pairs = [pair.partition("=") for pair in rest.split(",") if rest]
     if not name or not all(key and value for key, _, value in pairs):
         raise ValueError(f"'{spec}' is no method: expected NAME or NAME:SETTING=VALUE,SETTING=VALUE")
-    label = "_".join([name, *(f"{key}{value}" for key, _, value in pairs)])
+    label = "_".join([name.lower(), *(f"{key}{value}" for key, _, value in pairs)])
     return re.sub(r"[^\w.-]+", "_", label), name, {key: value for key, _, value in pairs}
 
 
 def balancer_options(recipe: Config, name: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """A balancer as options of train.py. The recipe's own settings are for the recipe's own balancer alone."""
-    given = {f.name: getattr(recipe.balancer, f.name) for f in fields(BalancerConfig) if f.name != "name"}
-    foreign = {} if name == recipe.balancer.name else {key: None for key, value in given.items() if value is not None}
-    texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in (foreign | dict(settings)).items()}
-    return (f"--balancer.name={name}", *(f"--balancer.{key}={text}" for key, text in texts.items()))
+    """A balancer as options of train.py. The recipe's own settings are for the recipe's own balancer only."""
+    own = recipe.balancer.init_args if name == recipe.balancer.name else {}
+    texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in (own | dict(settings)).items()}
+    return (f"--balancer={name}", *(f"--balancer.{key}={text}" for key, text in texts.items()))
 
 
 def balancer_run(
@@ -212,12 +212,12 @@ def step_seconds(out: Path, name: str) -> float:
 
 def comparable(base: Collection[Mapping[str, Any]], others: Collection[Mapping[str, Any]]) -> list[str]:
     """The metrics that all these runs have, and that are 0 in none of `base`: a gain over 0 is no figure."""
-    return [name for name in HIGHER if all(m.get(name) for m in base) and all(name in m for m in others)]
+    return [name for name in FIGURES if all(m.get(name) for m in base) and all(name in m for m in others)]
 
 
 def gain(values: Mapping[str, Any], base: Mapping[str, Any], names: Collection[str]) -> float:
     """Mean relative gain over `base` in percent, over these metrics; positive is better."""
-    return delta_m(values, base, {name: HIGHER[name] for name in names})
+    return delta_m(values, base, {name: FIGURES[name].higher_is_better for name in names})
 
 
 def protocol(values: Mapping[str, Any]) -> str:
@@ -225,6 +225,6 @@ def protocol(values: Mapping[str, Any]) -> str:
     p = {key.removeprefix("protocol."): value for key, value in values.items() if key.startswith("protocol.")}
     size = "x".join(map(str, p["size"]))
     return (
-        f"Measured on {p['samples']} pictures of '{p['split']}' at {size}, crop: {p['crop']}; ground truth: "
+        f"Measured on {p['samples']} images of '{p['split']}' at {size}, crop: {p['crop']}; ground truth: "
         f"{p['ground_truth']}; normals {p['normals']}; {p['epochs']} epochs, of which the last one counts."
     )

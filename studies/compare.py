@@ -2,7 +2,7 @@
 
     python studies/compare.py configs/nyuv2_mobile.yaml --data.root NYUV2_288x384 --seeds 0 1 2 --jobs 2
     python studies/compare.py configs/smoke.yaml --quick
-    python studies/compare.py CONFIG --methods equal gradnorm gradnorm:alpha=0.5,lr=0.01 --out runs/alphas
+    python studies/compare.py CONFIG --methods Equal GradNorm GradNorm:alpha=0.5,lr=0.01 --out runs/alphas
 
 A method is a balancer, with settings after a colon. Two take more runs, which are made first: gradnorm_static (weights
 that do not change, the time average of the GradNorm run of the same seed) and converged_gradients (from the single-task
@@ -25,20 +25,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from mtl_vision.engine.evaluate import NINE
-from mtl_vision.runtime.files import write_whole
+from mtl_vision.runtime.files import atomic_write
 from studies import common
-from studies.common import HIGHER, Study, gain, metrics, read_spec
+from studies.common import FIGURES, Study, gain, metrics, read_spec
 from studies.schedule import Run
 from studies.tables import COLOURS, Column, metric_columns, save_figure, table
 
 METHODS = (
-    "equal", "uncertainty", "dwa", "rlw", "geometric_mean", "imtl_l", "famo", "dtp", "db_mtl", "gradnorm",
-    "gradnorm_static", "converged_gradients", "upgrad", "pcgrad", "cagrad", "mgda", "nash_mtl", "aligned_mtl", "imtl_g",
+    "Equal", "Uncertainty", "DWA", "RLW", "GeometricMean", "IMTLL", "FAMO", "DTP", "DBMTL", "GradNorm",
+    "gradnorm_static", "ConvergedGradients", "UPGrad", "PCGrad", "CAGrad", "MGDA", "NashMTL", "AlignedMTL", "IMTLG",
 )  # fmt: skip
-QUICK = ("equal", "gradnorm")
+QUICK = ("Equal", "GradNorm")
 SINGLE = "single task"
-FROM_RUNS = {"gradnorm_static": "fixed", "converged_gradients": "converged_gradients"}  # method -> its balancer
+STATIC = "gradnorm_static"
 Rows = dict[str, dict[str, list[float]]]  # label -> metric -> a value a seed
 
 NOTES = """\
@@ -54,18 +53,18 @@ method's rank among the methods. Time is the median step's, while {jobs} trained
 def from_runs(name: str, tasks: Sequence[str]) -> list[str]:
     """Labels of the runs that a method is made from."""
     singles = [f"single_{task}" for task in tasks]
-    return {"gradnorm_static": ["gradnorm"], "converged_gradients": singles}.get(name, [])
+    return {STATIC: ["gradnorm"], "ConvergedGradients": singles}.get(name, [])
 
 
 def complete(methods: Sequence[str]) -> list[str]:
     """The methods, each once, with equal weights and what others are made from. Raises ValueError for a bad spec."""
-    more = ["gradnorm"] if any(read_spec(spec)[1] == "gradnorm_static" for spec in methods) else []
-    return list({read_spec(spec)[0]: spec for spec in ("equal", *more, *methods)}.values())
+    more = ["GradNorm"] if any(read_spec(spec)[1] == STATIC for spec in methods) else []
+    return list({read_spec(spec)[0]: spec for spec in ("Equal", *more, *methods)}.values())
 
 
 def single_run(study: Study, task: str, seed: int) -> Run:
     """One task alone; GradNorm gives it the weight 1 and records its gradient norm."""
-    run = common.balancer_run(study, f"single_{task}", seed, "gradnorm")
+    run = common.balancer_run(study, f"single_{task}", seed, "GradNorm")
     return Run(run.name, (*run.arguments, f"--tasks.names=[{task}]"))
 
 
@@ -73,8 +72,9 @@ def method_run(study: Study, spec: str, seed: int) -> Run:
     """The run of a method with a seed, after the runs that it is made from."""
     label, name, settings = read_spec(spec)
     needs = [f"{source}-s{seed}" for source in from_runs(name, study.tasks)]
-    runs = {"runs": [str(study.out / need) for need in needs]} if needs else {}
-    return common.balancer_run(study, label, seed, FROM_RUNS.get(name, name), settings | runs, needs)
+    runs = [str(study.out / need) for need in needs]
+    read = {"weights": runs[0]} if name == STATIC else {"norms": runs} if runs else {}
+    return common.balancer_run(study, label, seed, "Fixed" if name == STATIC else name, settings | read, needs)
 
 
 def make_runs(study: Study, methods: Sequence[str], seeds: Sequence[int]) -> list[Run]:
@@ -102,7 +102,7 @@ def collect(study: Study, labels: Sequence[str], seeds: Sequence[int]) -> Rows:
     reference = {key: fmean(values[key] for values in results[SINGLE]) for key in found}
     sets = {
         "delta_m.main": [key for key in study.main_metrics.values() if key in found],
-        "delta_m.nine": [key for key in NINE if key in found],
+        "delta_m.nine": [key for key in found if FIGURES[key].nine],
     }
     seconds = {label: [common.step_seconds(study.out, name) for name in names[label]] for label in labels}
     rows: Rows = {}
@@ -129,7 +129,7 @@ def mean_ranks(rows: Rows, names: Collection[str]) -> dict[str, float]:
     total = dict.fromkeys(rows, 0.0)
     for name in names:
         means = [fmean(values[name]) for values in rows.values()]
-        ranks = rankdata([-mean if HIGHER[name] else mean for mean in means])
+        ranks = rankdata([-mean if FIGURES[name].higher_is_better else mean for mean in means])
         for label, rank in zip(rows, ranks, strict=True):
             total[label] += float(rank) / len(names)
     return total
@@ -148,7 +148,7 @@ def write_tables(study: Study, rows: Rows, seeds: Sequence[int], said: str) -> s
     every = table(rows, metric_columns(rows["equal"]), rivals)
     notes = NOTES.format(protocol=said, seeds=", ".join(map(str, seeds)), main=", ".join(main), jobs=study.jobs)
     text = f"# Balancers compared on {study.config.name}\n\n```\n{study.command}\n```\n\n{first}\n\n{every}\n\n{notes}"
-    write_whole(study.out / "compare.md", text.encode())
+    atomic_write(study.out / "compare.md", text.encode())
     return first
 
 

@@ -11,14 +11,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtl_vision.engine.evaluate import NINE, delta_m
 from mtl_vision.engine.folder import METRICS
 from mtl_vision.tasks import TASKS
+from mtl_vision.tasks import figures as metric_figures
 
 PROTOCOL = ("split", "samples", "size", "crop", "ground_truth", "normals")
+
+
+def delta_m(metrics: Mapping[str, Any], single: Mapping[str, Any], higher: Mapping[str, bool]) -> float:
+    """Mean relative gain over single-task runs in percent, positive is better: 100 / M sum (-1)^lower (m - s) / s.
+
+    higher: metric -> whether higher is better; the metrics that are compared.
+    """
+    gains = [(1 if up else -1) * (metrics[name] - single[name]) / single[name] for name, up in higher.items()]
+    return 100 * sum(gains) / len(gains)
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -36,9 +46,11 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("single", type=Path, nargs="+", help="run directories of the single-task runs")
     p.add_argument("--quick", action="store_true", help="no difference here: it is quick")
     args = p.parse_args(argv)
-    main_metrics = dict(task.main_metric for task in TASKS.values())
+    known = metric_figures(TASKS.values())
+    nine = {key: figure.higher_is_better for key, figure in known.items() if figure.nine}
     try:
         multi = read_metrics(args.multi)
+        main = {key: figure.higher_is_better for key, figure in known.items() if figure.main and key in multi}
         singles = {folder: read_metrics(folder) for folder in args.single}
         for folder, metrics in singles.items():
             for key in (f"protocol.{name}" for name in PROTOCOL):
@@ -47,14 +59,14 @@ def main(argv: list[str] | None = None) -> int:
                         f"{folder} has {key} {metrics.get(key)}, {args.multi} {multi.get(key)}: no comparison"
                     )
         single = {key: value for metrics in singles.values() for key, value in metrics.items()}
-        missing = [key for key in {**main_metrics, **NINE} if key not in multi or key not in single]
+        missing = [key for key in {**main, **nine} if key not in multi or key not in single]
         if missing:
             raise ValueError(f"no figure for {', '.join(missing)}: give one single-task run a task")
     except ValueError as error:
         print(f"delta_m.py: {error}", file=sys.stderr)
         return 1
-    figures = {"delta_m.main": delta_m(multi, single, main_metrics), "delta_m.nine": delta_m(multi, single, NINE)}
-    print(f"delta_m over {', '.join(main_metrics)}: {figures['delta_m.main']:+.2f} %")
+    figures = {"delta_m.main": delta_m(multi, single, main), "delta_m.nine": delta_m(multi, single, nine)}
+    print(f"delta_m over {', '.join(main)}: {figures['delta_m.main']:+.2f} %")
     print(f"delta_m over nine metrics: {figures['delta_m.nine']:+.2f} %")
     print(json.dumps(figures))
     return 0

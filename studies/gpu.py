@@ -48,7 +48,7 @@ def train(args: argparse.Namespace, options: list[str]) -> dict[str, float]:
     """Metrics of GradNorm and of equal weights."""
     figures: dict[str, float] = {}
     epochs = [f"--train.epochs={1 if args.quick else args.epochs}"]
-    runs = [Run(f"nyuv2_resnet50_{name}", (f"--balancer.name={name}",)) for name in ("gradnorm", "equal")]
+    runs = [Run(f"nyuv2_resnet50_{name.lower()}", (f"--balancer={name}",)) for name in ("GradNorm", "Equal")]
     run_all(runs, REPOSITORY / RECIPE, args.out, [*options, *epochs])
     for run in runs:
         folder = args.out / run.name
@@ -91,7 +91,9 @@ def main() -> int:
     """Run the parts; the last line is JSON."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
-        "root", type=Path, help="the NYUv2 labelled set in any known form (data/README.md); at 288x384 it loads fastest"
+        "root",
+        type=Path,
+        help="the NYUv2 labelled set in any known layout; at 288x384 it loads fastest",
     )
     p.add_argument("--out", type=Path, default=Path("runs/gpu"), help="where run directories are made")
     p.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="some of the parts")

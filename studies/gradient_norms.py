@@ -37,12 +37,13 @@ def gradients(run: Trained, batch: Batch) -> dict[str, dict[str, Tensor]]:
     losses = {name: run.tasks[name].loss(predictions[name], batch.targets[name]) for name in run.tasks}
     places = {
         "W": [model.last_shared.weight],
-        "fusion": [p for p in model.fusion.parameters() if p is not model.last_shared.weight],
+        "fusion": [p for p in model.decoder.parameters() if p is not model.last_shared.weight],
         "backbone": list(model.backbone.parameters()),
     }
     everything = [parameter for group in places.values() for parameter in group]
     found: dict[str, dict[str, Tensor]] = {}
-    for name, g in shared.head_gradients(losses):
+    for name, loss in losses.items():
+        g = shared.backward_heads(loss, name)
         parts = torch.autograd.grad(shared.z, everything, g, retain_graph=True, allow_unused=True)
         by_id = {id(p): part for p, part in zip(everything, parts, strict=True) if part is not None}
         found[name] = {"z": g.flatten()} | {
@@ -55,7 +56,7 @@ def gradients(run: Trained, batch: Batch) -> dict[str, dict[str, Tensor]]:
 def measure(run: Trained, batches: int) -> dict[str, float]:
     """Means over batches, as flat keys: norm.PLACE.TASK (relative to the tasks' mean), cosine.TASK.TASK."""
     data = run.config.data
-    split = build.open_split(data, build.data_root(data, make=False), data.train_split)
+    split = build.open_split(run.config, build.data_root(data, make=False), data.train_split)
     loader = Loader(build.packed(data, split), list(run.tasks), data.size, data.batch_size, train=True)
     sums: dict[str, list[float]] = {}
     for batch in islice(loader.epoch(0), batches):

@@ -4,7 +4,7 @@
     python studies/score.py OUT --root ROOT [--description FILE.yaml] [--classes nyu13] [--split test]
 
 Maps are compared at the ground truth's own size; `--raw` predictions (float) are taken where there are some, else the
-pictures. At the network's own size the figures equal those of the training's evaluation.
+images. At the network's own size the figures equal those of the training's evaluation.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tqdm import tqdm
 from mtl_vision.datasets.description import DataError
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.recognise import describe
-from mtl_vision.datasets.targets import KIND_OF
-from mtl_vision.runtime.kinds import KINDS, normalise
+from mtl_vision.datasets.targets import kind_of
+from mtl_vision.runtime.kinds import Kind, normalise
 from mtl_vision.tasks import Depth, Normals, Segmentation, Task
 
 
 def score(out: Path, dataset: FolderDataset, most: int | None = None) -> dict[str, float]:
-    """Metrics as flat keys over every sample whose picture was inferred. Raises DataError when there is none."""
+    """Metrics as flat keys over every sample whose image was inferred. Raises DataError when there is none."""
     names = inferred(out)
     tasks: dict[str, Task] = {"depth": Depth(), "normals": Normals()}
     if dataset.classes is not None:
@@ -46,13 +46,13 @@ def score(out: Path, dataset: FolderDataset, most: int | None = None) -> dict[st
         check_classes(out / f"{names[sample.name]}.segmentation.png", dataset)
         for name, target in sample.targets.items():
             if name in maps and name in metrics:
-                prediction = KINDS[KIND_OF[name]].resize(maps[name], sample.size)
-                metrics[name].update(tensor(prediction), tensor(target))
-    return {key: value for metric in metrics.values() for key, value in metric.compute().items()}
+                prediction = kind_of(name).resize(maps[name], sample.size)
+                metrics[name].update(*(as_batch(array, kind_of(name)) for array in (prediction, target)))
+    return {f"{name}.{short}": value for name, metric in metrics.items() for short, value in metric.compute().items()}
 
 
 def inferred(out: Path) -> dict[str, str]:
-    """Stem of the picture -> NAME of its results, for those that are done."""
+    """Stem of the image -> NAME of its results, for those that are done."""
     path = out / "results.jsonl"
     if not path.exists():
         raise DataError(f"{out} has no results.jsonl: expected a folder that infer.py wrote")
@@ -61,21 +61,21 @@ def inferred(out: Path) -> dict[str, str]:
 
 
 def read_maps(stem: Path) -> dict[str, np.ndarray]:
-    """Output -> map: from NAME.npz, or from the pictures in their encodings."""
+    """Output -> map: from NAME.npz, or from the PNGs in their encodings."""
     raw = stem.with_name(f"{stem.name}.npz")
     if raw.exists():
         with np.load(raw) as arrays:
             return dict(arrays)
     maps: dict[str, np.ndarray] = {}
-    for name in KIND_OF:
+    for name, decode in DECODERS.items():
         path = stem.with_name(f"{stem.name}.{name}.png")
         if path.exists():
-            maps[name] = DECODERS[name](path)
+            maps[name] = decode(path)
     return maps
 
 
 def check_classes(path: Path, dataset: FolderDataset) -> None:
-    """The picture's palette must be that of the ground truth's classes."""
+    """The PNG's palette must be that of the ground truth's classes."""
     if dataset.classes is not None and path.exists():
         truth = np.array(dataset.classes.palette)
         found = read_palette(path)[: len(truth)]
@@ -114,11 +114,9 @@ def read_normals(path: Path) -> np.ndarray:
 DECODERS = {"depth": read_depth, "normals": read_normals, "segmentation": read_ids}
 
 
-def tensor(array: np.ndarray) -> torch.Tensor:
+def as_batch(array: np.ndarray, kind: Kind) -> torch.Tensor:
     """A map as a batch of one in the metrics' layout."""
-    if array.dtype == np.uint8:
-        return torch.from_numpy(array)[None]
-    return torch.from_numpy(array[None, None] if array.ndim == 2 else array.transpose(2, 0, 1)[None])
+    return torch.from_numpy(kind.to_tensor_layout(array[None]))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -126,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("out", type=Path, help="folder that infer.py wrote")
     p.add_argument("--root", type=Path, required=True, help="data set")
-    p.add_argument("--description", help="dataset.yaml of a data set that has none beside it, or a known form")
+    p.add_argument("--description", help="dataset.yaml of a data set that has none beside it, or a known layout")
     p.add_argument("--classes", help="class set of the model: nyu13 or nyu40")
     p.add_argument("--split", default="test")
     p.add_argument("--quick", action="store_true", help="the first 50 samples alone")

@@ -22,8 +22,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from mtl_vision.engine.former import mean_weights
-from mtl_vision.runtime.files import write_whole
+from mtl_vision.balancers.previous_runs import mean_weights
+from mtl_vision.runtime.files import atomic_write
 from studies import common
 from studies.common import Study, gain, metrics
 from studies.schedule import Run
@@ -64,8 +64,8 @@ def draw(tasks: Sequence[str], count: int) -> dict[str, Weights]:
 def make_runs(study: Study, drawn: Mapping[str, Weights], seed: int) -> list[Run]:
     """GradNorm, equal weights, and the weightings."""
     return [
-        *(common.balancer_run(study, name, seed, name) for name in ("gradnorm", "equal")),
-        *(common.balancer_run(study, label, seed, "fixed", {"weights": weights}) for label, weights in drawn.items()),
+        *(common.balancer_run(study, name.lower(), seed, name) for name in ("GradNorm", "Equal")),
+        *(common.balancer_run(study, label, seed, "Fixed", {"weights": weights}) for label, weights in drawn.items()),
     ]
 
 
@@ -138,7 +138,7 @@ def write_table(study: Study, rows: Rows, seed: int, said: str) -> None:
         recipe=study.config.name, command=study.command, said=said, seed=seed, metrics=", ".join(main),
         table=table(ordered, columns, list(rows)), protocol=common.protocol(metrics(study.out, f"gradnorm-s{seed}")),
     )  # fmt: skip
-    write_whole(study.out / "static_search.md", text.encode())
+    atomic_write(study.out / "static_search.md", text.encode())
 
 
 def main(argv: list[str] | None = None) -> int:

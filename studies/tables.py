@@ -9,10 +9,9 @@ from statistics import fmean, stdev
 
 from matplotlib.figure import Figure
 
-from mtl_vision.engine.report import UNITS
-from mtl_vision.runtime.files import whole
+from mtl_vision.runtime.files import atomic_path
 from mtl_vision.tasks import TASKS
-from studies.common import HIGHER
+from studies.common import FIGURES
 
 COLOURS = {name: f"C{i}" for i, name in enumerate(TASKS)}
 
@@ -29,10 +28,14 @@ class Column:
 
 def metric_columns(names: Collection[str]) -> list[Column]:
     """Columns of metrics with their units, task by task."""
-    tasks = list(TASKS)
     return [
-        Column(f"{name} ({UNITS[name]})" if name in UNITS else name, name, 3 if name.startswith("depth.") else 2, up)
-        for name, up in sorted(HIGHER.items(), key=lambda item: tasks.index(item[0].split(".")[0]))
+        Column(
+            f"{name} ({figure.unit})" if figure.unit else name,
+            name,
+            3 if figure.unit in ("", "m") else 2,
+            figure.higher_is_better,
+        )
+        for name, figure in FIGURES.items()
         if name in names
     ]
 
@@ -72,5 +75,5 @@ def markdown(cells: Sequence[Sequence[str]]) -> str:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """A PNG, whole or not at all."""
-    with whole(path) as work:
+    with atomic_path(path) as work:
         figure.savefig(work, dpi=110)

@@ -44,10 +44,11 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from tqdm import tqdm
 
-from mtl_vision.balancers import BALANCERS, Shared
-from mtl_vision.runtime.files import whole, write_whole
+from mtl_vision.balancers import Balancer, Equal, GradNorm, Shared, Uncertainty
+from mtl_vision.runtime.files import atomic_path, atomic_write
 
 SETTINGS = {"t2": (1.0, 100.0), "t10": tuple(100 ** (i / 9) for i in range(10))}  # s_i
+BALANCERS: dict[str, type[Balancer]] = {"equal": Equal, "uncertainty": Uncertainty, "gradnorm": GradNorm}
 METHODS = {"equal": "0.45", "uncertainty": "C1", "gradnorm": "C0"}  # with their colours
 X, WIDTH, Y = 250, 100, 100  # of x, of the layers, of f_i(x)
 LEGEND = """Task-normalised test loss, sum_i L_i(t) / L_i(0), lower is better: averaged over the training, and final.
@@ -176,7 +177,7 @@ def train_all(runs: Sequence[Run], out: Path, jobs: int) -> None:
 def train_and_write(run: Run, out: Path) -> None:
     """Train, and leave the run's file."""
     torch.set_num_threads(1)
-    write_whole(run.path(out), json.dumps({"settings": run.settings(), **train(run)}).encode())
+    atomic_write(run.path(out), json.dumps({"settings": run.settings(), **train(run)}).encode())
 
 
 def collect(runs: Sequence[Run], out: Path) -> Results:
@@ -238,7 +239,7 @@ def plot(results: Results, path: Path) -> None:
             axis.grid(alpha=0.25)
         left.legend(frameon=False)
         right.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    with whole(path) as work:
+    with atomic_path(path) as work:
         figure.savefig(work, dpi=110)
 
 
@@ -287,7 +288,7 @@ def main(argv: list[str] | None = None) -> int:
     found = {v: collect(group, args.out) for v, group in runs.items()}
     text = f"{LEGEND}\n\n{make_table(found)}\n\nSeeds {seeds}, choices `{json.dumps(asdict(c))}`\n"
     print(text)
-    write_whole(args.out / ("variations.md" if args.variations else "table.md"), text.encode())
+    atomic_write(args.out / ("variations.md" if args.variations else "table.md"), text.encode())
     if not args.variations:
         plot(found[""], args.out / "toy.png")
     figures = {f"{v}.{k}".strip("."): fmean(x) for v, results in found.items() for k, x in figures_of(results).items()}

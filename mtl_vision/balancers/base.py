@@ -1,140 +1,200 @@
 """What a balancer is: it runs the backward pass of a step from the tasks' losses, and steers their weights.
 
-The network is cut at z, the output of the last shared layer: heads see a leaf with z's values, so that each head can
-be run backward on its own, down to z, and the trunk once for all tasks.
+`Balancer` drives micro-batches, processes and missing tasks. A method says how it weighs, within the backward pass
+(`weigh`, from the losses, or `gradient_at_z`, from the gradients), and how it learns, once a step (`learn`).
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import attrgetter
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
 
-Mean = Callable[[Tensor], Tensor]  # the mean of a tensor over all processes
+from mtl_vision.balancers.cut import Shared
+from mtl_vision.balancers.task_means import Mean, TaskMeans, identity
+from mtl_vision.runtime.near import did_you_mean
 
-
-def alone(tensor: Tensor) -> Tensor:
-    """The mean over one process."""
-    return tensor
+Place = Literal["last_shared", "backbone"]
+Source = Literal["loss", "kpi", "W_gradient"]
 
 
 @dataclass(frozen=True)
-class Shared:
-    """The cut between trunk and heads. z: the trunk's output, with its graph. leaf: its values, as the heads saw them;
-    its `.grad` collects dL/dz. W: the weight of the last shared layer, whose output z is.
-    """
+class TaskLoss:
+    """What a method may want to know of a task's loss."""
 
-    z: Tensor
-    leaf: Tensor
-    W: Tensor
-
-    @classmethod
-    def cut(cls, z: Tensor, W: Tensor) -> Shared:
-        """Cut at z."""
-        return cls(z, z.detach().requires_grad_(), W)
-
-    def head_gradients(self, losses: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """Run each head backward on its own, down to z; gives the task and dL/dz. One that does not depend on z is
-        left out.
-        """
-        for name, loss in losses.items():
-            self.leaf.grad = None
-            loss.backward()
-            if self.leaf.grad is not None:
-                yield name, self.leaf.grad
+    uninformed: float | None = None  # its value before anything is learnt: log C for the cross-entropy of C classes
+    classification: bool = False  # whether it is a cross-entropy
 
 
-class Tally:
-    """A number a task from each micro-batch of a step, for its mean over micro-batches and processes."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.shares: dict[str, float] = {}
-
-    def add(self, name: str, value: Tensor, share: float) -> None:
-        """Of a micro-batch that is `share` of the step."""
-        self.sums[name] = self.sums.get(name, 0) + share * value.detach()
-        self.shares[name] = self.shares.get(name, 0.0) + share
-
-    def take(
-        self, mean: Mean, shares: Mapping[str, float] | None, order: Sequence[str], device: torch.device
-    ) -> tuple[list[str], Tensor]:
-        """The tasks that the step had, in `order`, and their means, (len,) on the device; then it begins anew.
-
-        mean, shares: as `Balancer.step` has them. A task that this process lacked counts by the others' values.
-        """
-        shares = self.shares if shares is None else shares
-        names = [name for name in order if shares.get(name, 0) > 0]
-        sums, self.sums, self.shares = self.sums, {}, {}
-        if not names:
-            return [], torch.zeros(0, device=device)
-        none = torch.zeros_like(next(iter(sums.values()))) if sums else torch.zeros((), device=device)
-        total = mean(torch.stack([sums.get(name, none) for name in names]))
-        parts = torch.tensor([shares[name] for name in names]).to(total.device, non_blocking=True)
-        return names, total / parts
+Tasks = Sequence[str] | Mapping[str, TaskLoss]
 
 
 class Balancer(nn.Module):
-    """Base of all methods, and the plain weighted sum: L = sum_i w_i L_i with the weights as they stand.
+    """Base of all methods, and the plain weighted sum: L = sum_i w_i L_i with the weights as they are.
 
-    All state is in `state_dict`. `weight` is w (T,), float32, in the order of `tasks`. A micro-batch calls `backward`,
-    an optimiser step calls `step` once afterwards.
+    A micro-batch calls `backward`; an optimiser step calls `step` once, before the optimiser's. All state is in
+    `state_dict`. `weight` is w (T,), float32, in the order of `tasks`.
 
-    observes: it wants `observe` called before `backward`. looks_back: it wants `look_back` called after the optimiser's
-    step.
+    Args:
+        tasks: the tasks' names, or what is known of the loss of each
     """
 
-    observes = False
-    looks_back = False
+    place: Place = "last_shared"  # the layer whose weight is W
+    observes = False  # whether `observe` is to be called before `backward`
+    wants_after_step = False  # whether `after_step` is to be called after the optimiser's step
+    learns_from: tuple[Source, ...] = ()  # what `learn` takes: a task's loss, performance indicator, gradient at W
+    reads: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}  # settings that may be previous runs; how they are read
+    kept: tuple[str, ...] = ()  # attributes that are state, beside parameters and buffers
 
-    def __init__(self, tasks: Sequence[str]) -> None:
+    def __init__(self, tasks: Tasks) -> None:
         super().__init__()
-        if not tasks:
-            raise ValueError("a balancer needs at least one task")
+        if not tasks or isinstance(tasks, str) or len(set(tasks)) < len(tasks):
+            raise ValueError(f"tasks is {tasks!r}: expected the names of at least one task, each once")
         self.tasks = tuple(tasks)
         self.weight = nn.Parameter(torch.ones(len(tasks)), requires_grad=False)
+        self.steps = 0
+        self._means: defaultdict[Source, TaskMeans] = defaultdict(TaskMeans)
+        self._shares: dict[str, float] | None = None  # of this step's micro-batches, by task; None: there were none
+        self._W = self.weight.detach()  # that of the last cut
+        self._report: dict[str, Tensor] = {}
 
-    def observe(self, kpi: Mapping[str, Tensor], share: float = 1.0) -> None:
-        """How well each task does on the micro-batch: a key performance indicator in [0, 1], higher is better."""
+    @classmethod
+    def resolve(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The method's settings, with numbers in place of the previous runs that they are read from."""
+        runs = {key for key in cls.reads if not isinstance(settings.get(key, {}), Mapping)}
+        return {key: cls.reads[key](value) if key in runs else value for key, value in settings.items()}
 
-    def backward(self, losses: Mapping[str, Tensor], shared: Shared, share: float = 1.0, mean: Mean = alone) -> None:
-        """Add the gradients of share * sum_i w_i L_i to the model's parameters.
-
-        losses: a scalar a task; a task that the batch lacks is left out. share: 1 / number of micro-batches a step.
-        mean: over processes, where there are more; all of them call `backward` equally often.
-        """
-        weight = self.weigh(losses, share, mean)
-        total = sum(weight[self.tasks.index(name)] * loss for name, loss in losses.items())
-        if isinstance(total, Tensor):
-            (share * total).backward()
-            shared.z.backward(shared.leaf.grad)
-
-    def weigh(self, losses: Mapping[str, Tensor], share: float, mean: Mean) -> Tensor:
+    def weigh(self, losses: Mapping[str, Tensor], mean: Mean) -> Tensor:
         """The weights (T,) for a micro-batch with these losses."""
         return self.weight
 
-    def places(self, names: Sequence[str]) -> slice | list[int]:
-        """Where these tasks stand in (T,) tensors; all of them as a slice: a list would make a GPU wait."""
-        return slice(None) if len(names) == len(self.tasks) else [self.tasks.index(name) for name in names]
+    def gradient_at_z(self, losses: Mapping[str, Tensor], shared: Shared, share: float, mean: Mean) -> Tensor | None:
+        """Run the heads backward, and leave in `_report` what they are weighed by.
 
-    def step(self, mean: Mean = alone, shares: Mapping[str, float] | None = None) -> None:
+        Returns the gradient that the trunk is run backward from, in z's shape; without losses none is needed.
+        """
+        weight = self.weigh(losses, mean)
+        self._report = {"weight": weight.detach().clone()}
+        if not losses:
+            return None
+        total = reduce(torch.add, (weight[self.tasks.index(name)] * loss for name, loss in losses.items()))
+        return shared.backward_heads(share * total, *losses)
+
+    def learn(self, names: list[str], means: Mapping[Source, Tensor]) -> None:
+        """Steer by the means (len(names), ...) of each source over micro-batches and processes; without gradients."""
+
+    def observe(self, kpi: Mapping[str, Tensor], share: float = 1.0) -> None:
+        """How well each task does on the micro-batch: a key performance indicator in [0, 1], higher is better."""
+        for name, value in kpi.items():
+            self._means["kpi"].add(name, value, share)
+
+    def backward(self, losses: Mapping[str, Tensor], shared: Shared, share: float = 1.0, mean: Mean = identity) -> None:
+        """Add the gradients of share * sum_i w_i L_i to the model's parameters.
+
+        losses: a scalar a task, from heads that took `shared.leaf`; a task that the batch lacks is left out.
+        share: 1 / number of micro-batches a step. mean: over processes, where there are more; all of them call
+        `backward` equally often.
+        """
+        self._shares, self._W = self._shares or {}, shared.W.detach()
+        for name, loss in losses.items():
+            if name not in self.tasks:
+                near = did_you_mean(name, self.tasks)
+                raise ValueError(f"a loss of unknown task '{name}'{near}: expected {', '.join(self.tasks)}")
+            self._shares[name] = self._shares.get(name, 0.0) + share
+            if self._shares[name] > 1 + 1e-6:
+                raise RuntimeError(
+                    f"the micro-batches since the last step() are {self._shares[name]:g} of a step for '{name}': call "
+                    "step() after each step's backward(), with share=1/N where a step has N micro-batches"
+                )
+            if "loss" in self.learns_from:
+                self._means["loss"].add(name, loss, share)
+        dz = self.gradient_at_z(losses, shared, share, mean)
+        if losses:
+            shared.z.backward(dz)
+
+    @torch.no_grad()
+    def step(self, mean: Mean = identity, shares: Mapping[str, float] | None = None) -> None:
         """Steer the weights once all gradients of a step are there.
 
-        mean: over processes, where there are more. shares: the share of all processes' micro-batches that had a task;
-        by default, of this process' own.
+        shares: the share of all processes' micro-batches that had a task; by default, of this process' own.
         """
+        if self._shares is None:
+            raise RuntimeError("step() before backward(losses, cut): expected both in each step, in the other order")
+        shares = self._shares if shares is None else shares
+        names = [name for name in self.tasks if shares.get(name, 0) > 0]
+        means: dict[Source, Tensor] = {}
+        for source in self.learns_from if names else ():
+            if unseen := self._shares.keys() - self._means[source].sums.keys():
+                raise RuntimeError(f"no {source} of {', '.join(sorted(unseen))}: call observe() before step()")
+            like = self._W if source == "W_gradient" else self.weight.new_zeros(())
+            means[source] = self._means[source].over(names, shares, mean, like)
+        if means:
+            self.learn(names, means)
+        self._means.clear()
+        self._shares = None
+        self.steps += 1
 
-    def look_back(self, losses: Mapping[str, Tensor]) -> None:
+    def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """The losses of the same batches after the optimiser's step, means over micro-batches and processes."""
 
     def end_epoch(self) -> None:
         """The training data were seen once more."""
 
     def report(self) -> dict[str, Tensor]:
-        """What the method steers by, a (T,) tensor a name, detached and left on its device; NaN: task missing.
+        """What the last micro-batch was weighed by and the step learnt, a (T,) tensor a name, on its device.
 
-        `weight` at least: the weights of the step's trunk gradient; `head_weight` where those of the heads were others.
+        `weight` at least, of the trunk's gradient; `head_weight` where the heads had others. NaN: task missing.
         """
-        return {"weight": self.weight.detach().clone()}
+        return self._report or {"weight": self.weight.detach().clone()}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        values = {key: attrgetter(key)(self) for key in self.kept}
+        return {key: value.state_dict() if isinstance(value, Optimizer) else value for key, value in values.items()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():
+            if isinstance(own := attrgetter(key)(self), Optimizer):
+                own.load_state_dict(value)
+            else:
+                owner, _, name = key.rpartition(".")
+                setattr(attrgetter(owner)(self) if owner else self, name, on_device(value, self.weight.device))
+
+    def at(self, names: Sequence[str]) -> slice | list[int]:
+        """Where these tasks are in (T,) tensors; all of them as a slice: a list would make a GPU wait."""
+        return slice(None) if len(names) == len(self.tasks) else [self.tasks.index(name) for name in names]
+
+    def weight_gradient(self, name: str, dz: Tensor, shared: Shared, share: float) -> Tensor:
+        """grad_W of what a task's gradient at z comes from; its mean goes to `learn`."""
+        gradient = shared.gradient_at_weight(dz)
+        self._means["W_gradient"].add_part(name, gradient, share)
+        return gradient
+
+
+@torch.no_grad()
+def adam_step(adam: Adam, gradient: Tensor, at: slice | list[int]) -> None:
+    """One step on the values `at` of Adam's one parameter (T,), from their gradients.
+
+    The tasks that the step lacked stay: Adam's momentum would carry them on.
+    """
+    (values,) = adam.param_groups[0]["params"]
+    before = values.clone()
+    values.grad = torch.zeros_like(values)
+    values.grad[at] = gradient
+    adam.step()
+    if not isinstance(at, slice):
+        before[at] = values[at]
+        values.copy_(before)
+
+
+def on_device(value: Any, device: torch.device) -> Any:
+    """The value with its tensors on the device: a checkpoint is read to the CPU."""
+    if isinstance(value, dict):
+        return {key: on_device(part, device) for key, part in value.items()}
+    if isinstance(value, list):
+        return [on_device(part, device) for part in value]
+    return value.to(device) if isinstance(value, Tensor) else value

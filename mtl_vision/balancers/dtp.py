@@ -14,53 +14,44 @@ first step; kbar is kept within [0.001, 0.999], so that weights stay positive an
 Scale: the weights do not see the losses; a loss that is multiplied by c has c times its share in the gradient.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from mtl_vision.balancers.base import Balancer, Mean, Tally, alone
+from mtl_vision.balancers.arguments import expect
+from mtl_vision.balancers.base import Balancer, Source, Tasks
 
 EPS = 1e-3
 
 
 class DTP(Balancer):
-    """alpha: share of the newest indicator in the moving average. gamma: focusing exponent."""
+    """Dynamic task prioritisation. It reports kpi, kbar_i (NaN: not yet seen).
+
+    Args:
+        alpha: share of the newest indicator in the moving average
+        gamma: focusing exponent
+    """
 
     observes = True
+    learns_from = ("kpi",)
 
-    def __init__(self, tasks: Sequence[str], alpha: float = 0.1, gamma: float = 1.0) -> None:
+    def __init__(self, tasks: Tasks, alpha: float = 0.1, gamma: float = 1.0) -> None:
         super().__init__(tasks)
-        if not 0 < alpha <= 1:
-            raise ValueError(f"balancer.alpha is {alpha}: dtp expects a share above 0, at most 1")
-        if gamma < 0:
-            raise ValueError(f"balancer.gamma is {gamma}: expected at least 0")
+        expect("a share above 0, at most 1", alpha=alpha)
+        expect("at least 0", gamma=gamma)
         self.alpha, self.gamma = alpha, gamma
         self.register_buffer("kpi", torch.full((len(self.tasks),), float("nan")))  # kbar_i; NaN: not yet seen
         self.kpi: Tensor
-        self._seen = Tally()
-        self._used = self.weight.clone()
 
-    def observe(self, kpi: Mapping[str, Tensor], share: float = 1.0) -> None:
-        for name, value in kpi.items():
-            self._seen.add(name, value, share)
-
-    @torch.no_grad()
-    def step(self, mean: Mean = alone, shares: Mapping[str, float] | None = None) -> None:
-        self._used = self.weight.clone()
-        names, k = self._seen.take(mean, shares, self.tasks, self.kpi.device)
-        if not names:
-            return
-        here = self.places(names)
-        before = self.kpi[here]
+    def learn(self, names: list[str], means: Mapping[Source, Tensor]) -> None:
+        at, k = self.at(names), means["kpi"]
+        before = self.kpi[at]
         moved = torch.where(before.isnan(), k, self.alpha * k + (1 - self.alpha) * before)
-        self.kpi[here] = torch.where(k.isnan(), before, moved)  # NaN: no pixel told anything
-        p = self.kpi[here].clamp(EPS, 1 - EPS)
+        self.kpi[at] = torch.where(k.isnan(), before, moved)  # NaN: no pixel was valid
+        p = self.kpi[at].clamp(EPS, 1 - EPS)
         focal = -((1 - p) ** self.gamma) * p.log()
-        self.weight[here] = torch.where(p.isnan(), self.weight[here], focal)
+        self.weight[at] = torch.where(p.isnan(), self.weight[at], focal)
 
     def report(self) -> dict[str, Tensor]:
-        """weight: the w_i that the step used. kpi: kbar_i (NaN: not yet seen)."""
-        return {"weight": self._used, "kpi": self.kpi.clone()}
+        return super().report() | {"kpi": self.kpi.clone()}

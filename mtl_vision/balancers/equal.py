@@ -4,4 +4,4 @@ from mtl_vision.balancers.base import Balancer
 
 
 class Equal(Balancer):
-    """L = sum_i L_i."""
+    """Equal weights, L = sum_i L_i."""

@@ -2,19 +2,15 @@
 `pip install mtl-vision[torchjd]`. `scalarizers.py` and `aggregators.py` make balancers of its methods.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 
 Method = Any  # a TorchJD Scalarizer or Weighting: the package may be missing
 
 
-def torchjd(part: str) -> Any:
-    """torchjd.scalarization or torchjd.aggregation. Raises ValueError, saying what to install."""
+def torchjd(part: str, name: str, *args: Any, **settings: Any) -> Method:
+    """One of torchjd.scalarization or torchjd.aggregation. Raises ValueError with what to install."""
     try:
-        return import_module(f"torchjd.{part}")
-    except ImportError as error:
-        raise ValueError(
-            f"this balancer comes from TorchJD, which is not there ({error}): pip install 'mtl-vision[torchjd]'"
-        ) from None
+        return getattr(import_module(f"torchjd.{part}"), name)(*args, **settings)
+    except ImportError as error:  # of TorchJD, or of a solver that a method needs
+        raise ValueError(f"{name} needs TorchJD ({error}): pip install 'mtl-vision[torchjd]'") from None

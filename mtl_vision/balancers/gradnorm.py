@@ -15,155 +15,121 @@ which needs no second backward pass and leaves nothing in the model's gradients.
 renormalised to sum to T, the number of tasks.
 
 How it is done cheaply: each head is run backward once, from w_i L_i to its own parameters and to z; grad_W of it comes
-from z's gradient through the last shared layer alone; then the trunk is run backward once, from sum_i w_i dL_i/dz.
+from z's gradient, through the last shared layer only; then the trunk is run backward once, from sum_i w_i dL_i/dz.
 W may be an earlier layer's weight too: then grad_W takes a way back from z to that layer, once a task.
 
 Two parametrisations: `direct`, the paper's, where Adam moves w_i; and `exponential`, w_i = exp(v_i), where Adam moves
 v_i by d L_grad / d v_i = w_i * d L_grad / d w_i: its steps are relative, and w_i stays positive by itself.
 
-Beyond the paper: with `direct` the w_i are kept at or above `floor` before they are renormalised, so that they stay
-positive under Adam's step; a task that a batch lacks is left out of that update's means, and its weight moves by the
-renormalisation alone.
+Beyond the paper: with `direct` the w_i are kept at or above FLOOR before they are renormalised, so that they stay
+positive under Adam's step; a task that a step lacks is left out of that update's means, and its weight moves only by
+the renormalisation. L_i and G_i are means over the micro-batches (and processes) that had the task.
 Scale: weights answer a factor on a loss in the course of the training, by its gradient norm; not at once.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from mtl_vision.balancers.base import Balancer, Mean, Shared, Tally, alone
+from mtl_vision.balancers.arguments import expect
+from mtl_vision.balancers.base import Balancer, Place, Source, Tasks, adam_step
+from mtl_vision.balancers.cut import Shared
+from mtl_vision.balancers.task_means import Mean
 
-INITIAL = ("first", "mean", "theoretical")
-PARAMETRISATION = ("direct", "exponential")
+Initial = Literal["first", "mean", "theoretical"]
+Parametrisation = Literal["direct", "exponential"]
+FLOOR = 1e-3
 
 
 class GradNorm(Balancer):
-    """GradNorm with its own Adam on w.
+    """GradNorm, with an Adam of its own on w.
 
-    alpha: strength of the pull towards a common training rate. lr: Adam's rate for w. initial: L_i(0) is the loss of
-    the `first` batch, the `mean` of the first `initial_steps` (the weights stay at 1 until then), or `theoretical`
-    where `theoretical` gives a value (log C for C classes), the first batch elsewhere. interval: steps between updates.
-    start: steps before the first update. parametrisation: direct or exponential.
+    report: weight, w_i of the step; where it updated them also grad_norm: G_i, target: Gbar r_i^alpha, rate: r_i.
+
+    Args:
+        alpha: strength of the pull towards a common training rate; 0 equalises gradient norms
+        lr: Adam's rate for w
+        initial: L_i(0) is the loss of the first batch, the mean of the first `initial_steps` (the weights stay at 1
+            until then), or theoretical: what the task's loss is uninformed, where that is known, else the first
+        initial_steps: batches that initial=mean averages
+        interval: steps between updates of w
+        start: steps before the first update
+        parametrisation: whether Adam moves w_i or log w_i
+        place: the layer whose weight is W; last_shared, or backbone, the first one above it (costs more)
     """
+
+    learns_from = ("loss",)  # and the gradients at W in steps that update w
+    kept = ("adam", "steps", "seen")
 
     def __init__(
         self,
-        tasks: Sequence[str],
+        tasks: Tasks,
         alpha: float = 1.5,
         lr: float = 0.025,
-        initial: str = "first",
+        initial: Initial = "first",
         initial_steps: int = 20,
         interval: int = 1,
         start: int = 0,
-        parametrisation: str = "direct",
-        floor: float = 1e-3,
-        theoretical: Mapping[str, float] | None = None,
+        parametrisation: Parametrisation = "direct",
+        place: Place = "last_shared",
     ) -> None:
         super().__init__(tasks)
-        for key, value, known in (
-            ("initial", initial, INITIAL),
-            ("parametrisation", parametrisation, PARAMETRISATION),
-        ):
-            if value not in known:
-                raise ValueError(f"balancer.{key} is '{value}': expected {', '.join(known)}")
-        if interval < 1 or initial_steps < 1 or start < 0:
-            raise ValueError("balancer.interval and balancer.initial_steps must be at least 1, balancer.start 0")
+        expect("at least 0", alpha=alpha, lr=lr, start=start)
+        expect("at least 1", initial_steps=initial_steps, interval=interval)
+        expect(Initial, initial=initial)
+        expect(Parametrisation, parametrisation=parametrisation)
+        expect(Place, place=place)
+        self.alpha, self.interval, self.start, self.place = alpha, interval, start, place
         self.exponential = parametrisation == "exponential"
         if self.exponential:
             self.v = nn.Parameter(torch.zeros(len(self.tasks)), requires_grad=False)  # log w_i
         self.adam = torch.optim.Adam([self.v if self.exponential else self.weight], lr=lr)
-        self.alpha, self.interval, self.start, self.floor = alpha, interval, start, floor
         self.initial_steps = initial_steps if initial == "mean" else 1
         self.register_buffer("initial", torch.zeros(len(self.tasks)))  # L_i(0)
         self.initial: Tensor
         self.seen = [0] * len(self.tasks)  # losses that L_i(0) was taken from
-        for name, value in (theoretical or {}).items():
-            if initial == "theoretical" and name in self.tasks:
-                self.initial[self.tasks.index(name)] = value
-                self.seen[self.tasks.index(name)] = self.initial_steps
-        self.steps = 0
-        self._losses = Tally()
-        self._gradients: dict[int, Tensor] = {}
-        self._no_gradient: Tensor | None = None
-        self._report: dict[str, Tensor] = {}
+        for i, loss in enumerate(tasks.values() if isinstance(tasks, Mapping) else ()):
+            if initial == "theoretical" and loss.uninformed is not None:
+                self.initial[i] = loss.uninformed
+                self.seen[i] = self.initial_steps
 
-    def backward(self, losses: Mapping[str, Tensor], shared: Shared, share: float = 1.0, mean: Mean = alone) -> None:
-        w = self.weight.detach()
+    def gradient_at_z(self, losses: Mapping[str, Tensor], shared: Shared, share: float, mean: Mean) -> Tensor | None:
+        self._report = {"weight": self.weight.detach().clone()}
         update = self.steps >= self.start and (self.steps - self.start) % self.interval == 0
-        self._no_gradient = torch.zeros_like(shared.W) if update else None
+        self.learns_from = ("loss", "W_gradient") if update else ("loss",)
         total: Tensor | None = None
-        for name, g in shared.head_gradients(
-            {name: share * w[self.tasks.index(name)] * loss for name, loss in losses.items()}
-        ):
-            self._losses.add(name, losses[name], share)
+        for name, loss in losses.items():
+            w = self.weight[self.tasks.index(name)]
+            dz = shared.backward_heads(share * w * loss, name)
             if update:
-                (grad_W,) = torch.autograd.grad(shared.z, shared.W, g, retain_graph=True)
-                i = self.tasks.index(name)
-                self._gradients[i] = self._gradients.get(i, 0) + grad_W
-            total = g if total is None else total.add_(g)
-        if total is not None:
-            shared.z.backward(total)
+                self.weight_gradient(name, dz, shared, share)
+            total = dz if total is None else total.add_(dz)
+        return total
 
-    @torch.no_grad()
-    def step(self, mean: Mean = alone, shares: Mapping[str, float] | None = None) -> None:
-        self._report = {"weight": self.weight.clone()}
-        names, L = self._losses.take(mean, shares, self.tasks, self.weight.device)
-        here = [self.tasks.index(name) for name in names]
-        if here:
-            self._remember_initial(here, L)
-            if self._no_gradient is not None and all(self.seen[i] >= self.initial_steps for i in here):
-                G = torch.stack([mean(self._gradients.get(i, self._no_gradient)).norm() for i in here])
-                self._update(here, L, G)
-        self.steps += 1
-        self._gradients = {}
-
-    def _remember_initial(self, here: list[int], L: Tensor) -> None:
-        """L_i(0): running mean of the first `initial_steps` losses of each task."""
-        for i, loss in zip(here, L, strict=True):
+    def learn(self, names: list[str], means: Mapping[Source, Tensor]) -> None:
+        T, L, here = len(self.tasks), means["loss"], [self.tasks.index(name) for name in names]
+        for i, loss in zip(here, L, strict=True):  # L_i(0): running mean of the first `initial_steps` losses
             if self.seen[i] < self.initial_steps:
                 self.initial[i] += (loss - self.initial[i]) / (self.seen[i] + 1)
                 self.seen[i] += 1
-
-    def _update(self, tasks: list[int], L: Tensor, G: Tensor) -> None:
-        """One step of Adam on w, from the L_i(t) and G_i of these tasks."""
-        T = len(self.tasks)
-        here = self.places([self.tasks[i] for i in tasks])
-        inverse_rate = L / self.initial[here].clamp(min=1e-12)  # Ltilde_i
+        if "W_gradient" not in means or any(self.seen[i] < self.initial_steps for i in here):
+            return
+        at = self.at(names)
+        G = torch.stack([gradient.norm() for gradient in means["W_gradient"]])
+        inverse_rate = L / self.initial[at].clamp(min=1e-12)  # Ltilde_i
         r = inverse_rate / inverse_rate.mean()
         target = G.mean() * r**self.alpha
         pull = torch.sign(G - target) * G  # w_i * d L_grad / d w_i
-        moved = self.v if self.exponential else self.weight
-        before = moved.clone()
-        moved.grad = torch.zeros_like(before)
-        moved.grad[here] = pull if self.exponential else pull / before[here]
-        self.adam.step()
-        if len(tasks) < T:  # Adam's momentum would carry the missing on
-            before[here] = moved[here]
-            moved.copy_(before)
+        adam_step(self.adam, pull if self.exponential else pull / self.weight[at], at)
         if self.exponential:
             self.v.sub_(torch.logsumexp(self.v, 0) - math.log(T))
             self.weight.copy_(self.v.exp())
         else:
-            self.weight.clamp_(min=self.floor)
+            self.weight.clamp_(min=FLOOR)
             self.weight.mul_(T / self.weight.sum())
         for name, value in (("grad_norm", G), ("target", target), ("rate", r)):
             self._report[name] = torch.full_like(self.weight, float("nan"))
-            self._report[name][here] = value
-
-    def report(self) -> dict[str, Tensor]:
-        """weight: the w_i that the step used. Of a step that updated them also grad_norm: G_i, target: Gbar r_i^alpha,
-        rate: r_i (NaN: task missing).
-        """
-        return self._report or super().report()
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"adam": self.adam.state_dict(), "steps": self.steps, "seen": self.seen}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.adam.load_state_dict(state["adam"])
-        self.steps, self.seen = state["steps"], list(state["seen"])
+            self._report[name][at] = value

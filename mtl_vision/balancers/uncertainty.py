@@ -13,61 +13,45 @@ which is zero where w_i L_i = 1/2. s_i begins at 0.
 
 Deviations: s has an Adam of its own (`lr`), where the paper learns it with the network. A task that a batch lacks keeps
 its s_i. Depth and normals count as regression, with the Gaussian's form whatever their loss: an L1 loss would have the
-Laplace likelihood's, sqrt(2) L_i / sigma_i + log sigma_i, and settle at twice the weight.
+Laplace likelihood's, sqrt(2) L_i / sigma_i + log sigma_i, and converge to twice the weight.
 Scale: weights follow 1 / L_i in the course of the training, not at once.
 """
 
-from __future__ import annotations
-
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from mtl_vision.balancers.base import Balancer, Mean, Shared, Tally, alone
+from mtl_vision.balancers.arguments import expect
+from mtl_vision.balancers.base import Balancer, Source, TaskLoss, Tasks, adam_step
 
 
 class Uncertainty(Balancer):
-    """lr: Adam's rate for s. classification: the tasks whose loss is a cross-entropy."""
+    """Homoscedastic uncertainty. It reports log_variance, s_i.
 
-    def __init__(self, tasks: Sequence[str], lr: float = 0.01, classification: Collection[str] = ()) -> None:
+    Args:
+        tasks: what is known of the loss of each task, or their names where all are regression
+        lr: Adam's rate for s
+    """
+
+    learns_from = ("loss",)
+    kept = ("adam",)
+
+    def __init__(self, tasks: Tasks, lr: float = 0.01) -> None:
         super().__init__(tasks)
+        expect("at least 0", lr=lr)
         self.s = nn.Parameter(torch.zeros(len(self.tasks)), requires_grad=False)  # log sigma_i^2
-        c = torch.tensor([1.0 if name in classification else 0.5 for name in self.tasks])
+        known = tasks.values() if isinstance(tasks, Mapping) else [TaskLoss()] * len(tasks)
+        c = torch.tensor([1.0 if loss.classification else 0.5 for loss in known])
         self.register_buffer("c", c, persistent=False)
         self.c: Tensor
         self.adam = torch.optim.Adam([self.s], lr=lr)
         self.weight.copy_(c)
-        self._losses = Tally()
-        self._used = self.weight.clone()
 
-    def backward(self, losses: Mapping[str, Tensor], shared: Shared, share: float = 1.0, mean: Mean = alone) -> None:
-        super().backward(losses, shared, share, mean)
-        for name, loss in losses.items():
-            self._losses.add(name, loss, share)
-
-    @torch.no_grad()
-    def step(self, mean: Mean = alone, shares: Mapping[str, float] | None = None) -> None:
-        self._used = self.weight.clone()
-        names, L = self._losses.take(mean, shares, self.tasks, self.s.device)
-        if not names:
-            return
-        here, before = self.places(names), self.s.clone()
-        self.s.grad = torch.zeros_like(self.s)
-        self.s.grad[here] = 0.5 - self.weight[here] * L
-        self.adam.step()
-        if len(names) < len(self.tasks):  # Adam's momentum would carry the missing on
-            before[here] = self.s[here]
-            self.s.copy_(before)
+    def learn(self, names: list[str], means: Mapping[Source, Tensor]) -> None:
+        at = self.at(names)
+        adam_step(self.adam, 0.5 - self.weight[at] * means["loss"], at)
         self.weight.copy_(self.c * torch.exp(-self.s))
 
     def report(self) -> dict[str, Tensor]:
-        """weight: the w_i that the step used. log_variance: s_i."""
-        return {"weight": self._used, "log_variance": self.s.detach().clone()}
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"adam": self.adam.state_dict()}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.adam.load_state_dict(state["adam"])
+        return super().report() | {"log_variance": self.s.detach().clone()}

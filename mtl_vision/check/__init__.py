@@ -1,6 +1,5 @@
-"""`prepare.py check`: what is in a data set, and which of the known faults it has.
+"""`mtl-data check`: what is in a data set, and which known faults it has.
 
-look.py reads the samples and keeps of each what the tests need (evidence.py). A test (in apart, mirror, depth, labels,
-frames) is a function from evidence to a Verdict. report.py asks them all, mend.py writes the description that they ask
-for.
+reading.py reads the samples and keeps what the tests need (statistics.py). A test (in depth, labels, normals, mirrored)
+is a function from the statistics of a split to a Verdict. run.py runs them all and writes what they found.
 """

@@ -1,47 +1,43 @@
-"""Where the outlines of things lie in each map of a sample."""
+"""The outlines of things in each map of a sample, and how those of two maps correlate."""
 
-from __future__ import annotations
+import itertools
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from mtl_vision.check.evidence import Close
+from mtl_vision.check.statistics import Thumbnail
 
-MARGIN = 4  # pixels at the border that are not looked at: a frame is as good mirrored as not
+MARGIN = 4  # pixels at the border that are left out: a frame is the same mirrored
+NAMES = {"image": "images", "depth": "depth", "normals": "normals", "segmentation": "labels"}  # as messages name maps
 
 
-def outlines(one: Close) -> dict[str, np.ndarray]:
+def correlations(thumbnails: Sequence[Thumbnail]) -> dict[tuple[str, str], np.ndarray]:
+    """By pair of maps (n, 2): how their outlines correlate as stored, and with one mirrored; NaN: one is missing."""
+    found = {pair: np.full((len(thumbnails), 2), np.nan) for pair in itertools.combinations(NAMES, 2)}
+    for row, thumbnail in enumerate(thumbnails):
+        lines = outlines(thumbnail)
+        for a, b in itertools.combinations(lines, 2):
+            found[a, b][row] = (lines[a] * lines[b]).mean(), (lines[a] * lines[b][:, ::-1]).mean()
+    return found
+
+
+def outlines(one: Thumbnail) -> dict[str, np.ndarray]:
     """Of the maps that have some, (h, w) blurred, without its border, of mean 0 and deviation 1."""
-    return {name: line for name, outline in OUTLINES.items() if (line := _standard(outline(one))) is not None}
+    found = {"image": _gradient(cv2.GaussianBlur(one.sample.image, (0, 0), 1).astype(np.float32))}
+    if (depth := one.sample.targets.get("depth")) is not None:
+        found["depth"] = np.minimum(bends(depth), 0.3)
+    if (normals := one.sample.targets.get("normals")) is not None:
+        found["normals"] = np.minimum(_gradient(normals), 2)
+    if one.ids is not None:
+        found["segmentation"] = borders_of(one.ids).astype(np.float32)
+    return {name: line for name, outline in found.items() if (line := _standard(outline)) is not None}
 
 
 def _gradient(array: np.ndarray) -> np.ndarray:
     """Length of the gradient of (h, w) or (h, w, c) float32, over all channels."""
-    return np.sqrt(
-        sum(
-            np.square(cv2.Sobel(channel, cv2.CV_32F, *step))
-            for channel in cv2.split(array)
-            for step in ((1, 0), (0, 1))
-        )
-    )
-
-
-def _of_image(one: Close) -> np.ndarray | None:
-    return _gradient(cv2.GaussianBlur(one.sample.image, (0, 0), 1).astype(np.float32))
-
-
-def _of_depth(one: Close) -> np.ndarray | None:
-    depth = one.sample.targets.get("depth")
-    return None if depth is None else np.minimum(bends(depth), 0.3)
-
-
-def _of_normals(one: Close) -> np.ndarray | None:
-    normals = one.sample.targets.get("normals")
-    return None if normals is None else np.minimum(_gradient(normals), 2)
-
-
-def _of_labels(one: Close) -> np.ndarray | None:
-    return None if one.ids is None else borders_of(one.ids).astype(np.float32)
+    steps = ((channel, *step) for channel in cv2.split(array) for step in ((1, 0), (0, 1)))
+    return np.sqrt(sum(np.square(cv2.Sobel(channel, cv2.CV_32F, dx, dy)) for channel, dx, dy in steps))
 
 
 def bends(depth: np.ndarray) -> np.ndarray:
@@ -50,7 +46,7 @@ def bends(depth: np.ndarray) -> np.ndarray:
     inverse = np.where(known, 1 / np.maximum(depth, 1e-3), 0).astype(np.float32)
     bend = np.abs(cv2.Laplacian(inverse, cv2.CV_32F, ksize=3)) / np.maximum(inverse, 1e-3)
     beside = cv2.dilate((~known).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    beside[[0, -1]] = beside[:, [0, -1]] = True  # at the border a plane looks bent
+    beside[[0, -1]] = beside[:, [0, -1]] = True  # at the border a plane seems bent
     return np.where(beside, 0, bend).astype(np.float32)
 
 
@@ -62,12 +58,9 @@ def borders_of(ids: np.ndarray) -> np.ndarray:
     return edges
 
 
-OUTLINES = {"image": _of_image, "depth": _of_depth, "normals": _of_normals, "segmentation": _of_labels}
-
-
-def _standard(outline: np.ndarray | None) -> np.ndarray | None:
+def _standard(outline: np.ndarray) -> np.ndarray | None:
     """Blurred, without its border, of mean 0 and deviation 1; None where there are no outlines."""
-    if outline is None or min(outline.shape) <= 4 * MARGIN:
+    if min(outline.shape) <= 4 * MARGIN:
         return None
     soft = np.sqrt(cv2.GaussianBlur(outline, (0, 0), 1)[MARGIN:-MARGIN, MARGIN:-MARGIN])
     spread = float(soft.std())

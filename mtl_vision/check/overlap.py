@@ -1,65 +1,56 @@
-"""Splits that overlap: pictures that stand in two of them, as they are, stored anew, or mirrored."""
-
-from __future__ import annotations
+"""Splits that overlap: images that are in two of them, as they are, encoded again, or mirrored."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mtl_vision.check.evidence import Evidence, Look
+from mtl_vision.check.statistics import SampleStatistics, SplitStatistics
 
-SAME = 5.0  # grey levels (RMS of the thumbs): 2 for a picture stored anew, 16 for the most alike of NYUv2
-FLAT = 5.0  # deviation of a thumb that shows too little to tell it from another
+SAME = 5.0  # grey levels (RMS over fingerprints): 2 for an image encoded again, 16 for the most alike of NYUv2
+FLAT = 5.0  # deviation of a fingerprint that shows too little to distinguish it from another
 CHUNK = 2000
 NAMED = 5
 
 
-def shared(splits: Mapping[str, Evidence]) -> list[str]:
-    """A sentence for every two splits that share pictures."""
-    said = []
+def shared(splits: Mapping[str, SplitStatistics]) -> list[str]:
+    """A sentence for every two splits that share images."""
+    faults = []
     for a, b in itertools.combinations(splits, 2):
-        pairs = [f"{a}/{x} = {b}/{y}{how}" for x, y, how in _pairs(splits[a].looks, splits[b].looks)]
+        pairs = [f"{a}/{x} = {b}/{y}" for x, y in _pairs(splits[a].samples, splits[b].samples)]
         if pairs:
             more = f" and {len(pairs) - NAMED} more" if len(pairs) > NAMED else ""
-            said.append(
-                f"{a} and {b} share {len(pairs)} picture{'s' * (len(pairs) > 1)}: {', '.join(pairs[:NAMED])}{more}; "
-                "remove them from one of both, or figures on it say too much"
+            faults.append(
+                f"{a} and {b} share {len(pairs)} image{'s' * (len(pairs) > 1)}: {', '.join(pairs[:NAMED])}{more}; "
+                "remove them from one of both, or its metrics come out too good"
             )
-    return said
+    return faults
 
 
-def _pairs(ones: Sequence[Look], others: Sequence[Look]) -> Iterator[tuple[str, str, str]]:
-    """Samples of equal pictures, and how they differ."""
-    ones, others = ([look for look in looks if look.thumb is not None] for looks in (ones, others))
-    if not ones or not others:
+def _pairs(*samples: Sequence[SampleStatistics]) -> Iterator[tuple[str, str]]:
+    """The names of samples of both splits with the same image, and how they differ."""
+    ours, theirs = ([(one, one.fingerprint) for one in part if one.fingerprint is not None] for part in samples)
+    if not ours or not theirs:
         return
-    by_digest = {look.digest: look for look in others}
-    theirs = np.stack([look.thumb for look in others])  # type: ignore[misc]
-    for start in range(0, len(ones), CHUNK):
-        part = ones[start : start + CHUNK]
-        ours = np.stack([look.thumb for look in part])  # type: ignore[misc]
-        near = [_alike(ours, theirs), _alike(ours, theirs[:, :, ::-1])]
-        for i, look in enumerate(part):
-            if (twin := by_digest.get(look.digest)) is not None:
-                yield look.stem, twin.stem, ""
-            elif near[0][i] >= 0:
-                yield look.stem, others[near[0][i]].stem, " (stored anew)"
-            elif near[1][i] >= 0:
-                yield look.stem, others[near[1][i]].stem, " (mirrored)"
+    by_digest = {one.digest: one.stem for one, _ in theirs}
+    others = np.stack([fingerprint for _, fingerprint in theirs])
+    for start in range(0, len(ours), CHUNK):
+        part = ours[start : start + CHUNK]
+        prints = np.stack([fingerprint for _, fingerprint in part])
+        nearest = zip(_nearest(prints, others), _nearest(prints, others[:, :, ::-1]), strict=True)
+        for (one, _), (same, mirrored) in zip(part, nearest, strict=True):
+            if one.digest in by_digest:
+                yield one.stem, by_digest[one.digest]
+            elif same >= 0:
+                yield one.stem, f"{theirs[same][0].stem} (encoded again)"
+            elif mirrored >= 0:
+                yield one.stem, f"{theirs[mirrored][0].stem} (mirrored)"
 
 
-def _alike(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """For each of (n, h, w) thumbs the index of the nearest other, -1 where none is alike."""
+def _nearest(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """For each of (n, h, w) fingerprints the index of the nearest other, -1 where none is the same."""
     a, b = ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1)
     square = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * (a @ b.T)
     nearest = square.argmin(axis=1)
     distance = np.sqrt(np.maximum(square[np.arange(len(a)), nearest], 0) / a.shape[1])
     return np.where((distance < np.minimum(SAME, a.std(axis=1) / 4)) & (a.std(axis=1) > FLAT), nearest, -1)
-
-
-def shared_scenes(scenes: Mapping[str, set[str]]) -> dict[str, int]:
-    """How many scenes every two splits share; no fault: some sets are split that way."""
-    return {
-        f"{a}/{b}": len(scenes[a] & scenes[b]) for a, b in itertools.combinations(scenes, 2) if scenes[a] and scenes[b]
-    }

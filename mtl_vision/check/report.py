@@ -1,38 +1,46 @@
-"""The whole check: look at every split, ask every test, say what was found, mend the description."""
+"""What the check found: faults, and a summary of each split, for people and for programs."""
 
-from __future__ import annotations
-
+import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mtl_vision.check import apart, depth, figures, files, frames, labels, mirror, overlap
-from mtl_vision.check.evidence import Evidence, Fix, Verdict, pooled
-from mtl_vision.check.look import Opened, look_at, open_split
-from mtl_vision.datasets.description import DataError, Description
-from mtl_vision.datasets.files import no_splits, splits_there
+import numpy as np
 
-# Each by the key that names it in the JSON. What is mirrored apart leaves the test of the whole set without ground.
-TESTS: dict[str, Callable[[Evidence], Verdict]] = {
-    "depth_unit": depth.unit,
-    "depth_wraps": depth.wraps,
-    "label_ids": labels.ids,
-    "normals_frame": frames.frame,
-    "normals_length": frames.length,
-    "mirrored_apart": apart.apart,
-    "mirrored_in_some": apart.in_some,
-    "mirrored_whole": mirror.whole,
-}
+from mtl_vision.check.normals import degrees_to_depth
+from mtl_vision.check.statistics import Fix, SplitStatistics
+from mtl_vision.datasets.description import Description
+from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.runtime.kinds import IGNORE
+
+FAULTS = 20  # of a split that are printed
+ALIKE, NAMED = 3, 8  # sentences that differ in their file only and are printed each; files named where they are not
+USUAL = 4.0  # degrees between stored normals and those of the depth, in NYUv2
+CLASSES = 13  # that are named
 
 
-ALIKE, NAMED = 3, 8  # sentences of one kind that are said one by one; files that are named where they are not
+@dataclass(frozen=True)
+class Summary:
+    """count: samples; read: of those, read; sizes: samples by HxW; targets: files by target; depth in metres;
+    classes: percent of the labelled pixels; scenes: how many, 0 if that is not known."""
+
+    count: int
+    read: int
+    sizes: dict[str, int]
+    targets: dict[str, int]
+    depth: dict[str, float] = field(default_factory=dict)
+    normals: dict[str, float] = field(default_factory=dict)
+    classes: dict[str, float] = field(default_factory=dict)
+    unlabelled_percent: float | None = None
+    scenes: int = 0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A sentence, the test that it comes from, the split (None: the whole set), and the description that mends it."""
+    """A sentence, the test that found it, the split (None: the whole set), and what fixes it in the description."""
 
     test: str
     text: str
@@ -42,147 +50,134 @@ class Fault:
 
 @dataclass
 class Report:
-    """What was found. open: what could not be told; absent: splits that are described, but not there."""
+    """What was found. unknown: what no sample shows; absent: splits that are described, but do not exist."""
 
     root: Path
     description: Description
-    opened: dict[str, Opened]
-    figures: dict[str, figures.Figures] = field(default_factory=dict)
+    opened: dict[str, FolderDataset] = field(default_factory=dict)
+    summaries: dict[str, Summary] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    open: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     shared_scenes: dict[str, int] = field(default_factory=dict)
 
-    def mended(self) -> Description:
-        """The description with every fix that the faults offer."""
+    def fixed(self) -> Description:
+        """The description with the fixes of all faults."""
         description = self.description
         for fault in self.faults:
             description = fault.fix(description) if fault.fix else description
         return description
 
+    def unreadable(self) -> list[str]:
+        """The splits that exist, but could not be opened."""
+        return sorted({fault.split for fault in self.faults if fault.split is not None} - set(self.summaries))
 
-def check_folder(root: Path, description: Description, classes: str | None = None, most: int | None = None) -> Report:
-    """Look at up to `most` samples of each split (None: all). Raises DataError where not one split can be opened."""
-    there = splits_there(root, description)
-    if not there:
-        raise no_splits(root, description)
-    opened: dict[str, Opened] = {}
-    faults: list[Fault] = []
-    for split in there:
-        one, problems = open_split(root, split, description, classes)
-        faults += [Fault("files", problem, split) for problem in problems]
-        if one is not None:
-            opened[split] = one
-    if not opened:
-        raise DataError(faults[0].text)
-    report = Report(root, description, opened, faults=faults)
-    report.absent = [split for split in description.splits if split not in there]
-    evidence = {split: look_at(one, most) for split, one in opened.items()}
-    for split, one in opened.items():
-        report.figures[split] = figures.figures(one.whole, evidence[split])
-        problems = [problem for look in evidence[split].looks for problem in look.problems]
-        report.faults += [Fault("files", problem, split) for problem in files.missing(one.whole) + problems]
-    report.faults += [Fault("overlap", text) for text in overlap.shared(evidence)]
-    report.shared_scenes = overlap.shared_scenes({split: _scenes(one) for split, one in opened.items()})
-    _ask(report, evidence)
-    return report
+    def of(self, split: str | None) -> list[Fault]:
+        """The faults of a split; None: of the whole set."""
+        return [fault for fault in self.faults if fault.split == split]
 
 
-def _scenes(one: Opened) -> set[str]:
-    return {one.whole.scenes[stem] for stem in one.whole.stems if stem in one.whole.scenes}
+def summarise(dataset: FolderDataset, split: SplitStatistics) -> Summary:
+    sizes = Counter("x".join(map(str, sample.size)) for sample in split.samples if sample.size is not None)
+    degrees = degrees_to_depth(split.thumbnails) if split.description.normals is not None else None
+    histogram = sum((sample.labels for sample in split.samples if sample.labels is not None), np.zeros(256, np.int64))
+    labelled, total = max(int(histogram[:IGNORE].sum()), 1), int(histogram.sum())
+    names = dataset.classes.names if dataset.classes and total else ()
+    return Summary(
+        count=len(dataset),
+        read=len(split.samples),
+        sizes=dict(sizes.most_common()),
+        targets={name: sum(stem in files for stem in dataset.stems) for name, files in dataset.files.items()},
+        depth=_depth(split),
+        normals={} if degrees is None else {"median_degrees_to_depth": degrees},
+        classes={name: round(100 * int(histogram[i]) / labelled, 3) for i, name in enumerate(names)},
+        unlabelled_percent=round(100 * int(histogram[IGNORE]) / total, 2) if total else None,
+        scenes=len(scenes(dataset)),
+    )
 
 
-def _ask(report: Report, evidence: Mapping[str, Evidence]) -> None:
-    for name, test in TESTS.items():
-        if name == "mirrored_whole" and any(fault.test.startswith("mirrored") for fault in report.faults):
-            continue
-        found = settle(name, test, evidence)
-        report.faults += found[0]
-        report.open += found[1]
-    if any(fault.test == "mirrored_in_some" for fault in report.faults):  # to mirror all would break the others
-        report.faults = [fault for fault in report.faults if fault.test != "mirrored_apart"]
+def scenes(dataset: FolderDataset) -> set[str]:
+    return {dataset.scenes[stem] for stem in dataset.stems if stem in dataset.scenes}
 
 
-def settle(
-    name: str, test: Callable[[Evidence], Verdict], evidence: Mapping[str, Evidence]
-) -> tuple[list[Fault], list[str]]:
-    """The faults that a test finds, and what it can not tell.
-
-    A description holds for all splits: a fault is the set's, and its fix applies, where no split says otherwise. Splits
-    that are too small to tell anything are asked together.
-    """
-    verdicts = {split: test(one) for split, one in evidence.items()}
-    states = {verdict.state for verdict in verdicts.values()}
-    if "fine" in states:
-        only = "of this split alone, so no change of the description mends it: "
-        broken = {split: verdict for split, verdict in verdicts.items() if verdict.state == "fault"}
-        return [Fault(name, only + verdict.text, split) for split, verdict in broken.items()], []
-    together = test(pooled(evidence.values())) if len(evidence) > 1 else next(iter(verdicts.values()))
-    if together.state != "fault" and "fault" in states:
-        together = next(verdict for verdict in verdicts.values() if verdict.state == "fault")
-    if together.state == "fault":
-        return [Fault(name, together.text, None, together.fix)], []
-    return [], [together.text] if together.state == "open" and together.text else []
+def _depth(split: SplitStatistics) -> dict[str, float]:
+    found = [(sample.depth, sample.invalid_percent) for sample in split.samples if sample.depth is not None]
+    if not any(depth.size for depth, _ in found):
+        return {}
+    low, median, high = np.percentile(np.concatenate([depth for depth, _ in found]), (1, 50, 99)).tolist()
+    invalid = float(np.mean([percent for _, percent in found]))
+    return {"p1": low, "median": median, "p99": high, "invalid_percent": invalid}
 
 
-def to_text(report: Report, named: int = 20) -> str:
-    """The report for people, with at most `named` faults of files a split; the JSON has all."""
+def to_text(report: Report) -> str:
+    """The report for people, with at most FAULTS faults of each split; the JSON has all."""
     lines = [f"source: {report.description.source}"]
-    for split, one in report.figures.items():
-        lines.append(figures.to_text(split, one))
-        own = [fault.text for fault in report.faults if fault.split == split]
-        own = grouped(own, report.root)
-        lines += [f"  FAULT     {text}" for text in own[:named]]
-        lines += [f"  FAULT     and {len(own) - named} more: see the figures' file"] if len(own) > named else []
-    lost = {fault.split for fault in report.faults if fault.split is not None} - set(report.figures)
-    for split in sorted(lost):
-        lines += [f"{split}: can not be read"] + [f"  FAULT     {f.text}" for f in report.faults if f.split == split]
-    lines += [f"{split}: not there" for split in report.absent]
-    lines.append("all splits:")
+    for split in [*report.summaries, *report.unreadable()]:
+        one = report.summaries.get(split)
+        lines += _summary_lines(split, one) if one else [f"{split}: cannot be read"]
+        texts = _grouped([fault.text for fault in report.of(split)], report.root)
+        lines += [f"  FAULT     {text}" for text in texts[:FAULTS]]
+        if len(texts) > FAULTS:
+            lines.append(f"  FAULT     and {len(texts) - FAULTS} more: see check.json")
+    lines += [*(f"{split}: does not exist" for split in report.absent), "all splits:"]
     if report.description.normals is not None and report.description.normals.derive:
         lines.append("  normals   none stored; derived from the depth when they are read")
     lines += [f"  scenes    {pair} share {count}" for pair, count in report.shared_scenes.items()]
-    lines += [f"  not told  {text}" for text in report.open]
-    whole = [f"  FAULT     {fault.text}" for fault in report.faults if fault.split is None]
-    return "\n".join(lines + (whole or ["  no fault of the whole set" if report.faults else "  no faults"]))
+    lines += [f"  unknown   {text}" for text in report.unknown]
+    none = "  no fault of the whole set" if report.faults else "  no faults"
+    return "\n".join(lines + ([f"  FAULT     {fault.text}" for fault in report.of(None)] or [none]))
 
 
-def grouped(texts: Sequence[str], root: Path) -> list[str]:
-    """One sentence for many that differ in their files (of `root`) alone, with the names of some."""
+def _summary_lines(split: str, f: Summary) -> list[str]:
+    seen = "" if f.read == f.count else f" ({f.read} read)"
+    scenes = f", {f.scenes} scenes" if f.scenes else ""
+    sizes = ", ".join(f"{count} of {size}" for size, count in f.sizes.items()) or "none readable"
+    sizes = f"all {next(iter(f.sizes))}" if len(f.sizes) == 1 else sizes
+    parts = (f"{name} for {'all' if count == f.count else count}" for name, count in f.targets.items())
+    lines = [f"{split}: {f.count} samples{seen}{scenes}, {sizes}; {', '.join(parts) or 'no targets'}"]
+    if f.depth:
+        span = f"{f.depth['p1']:.2f} .. {f.depth['median']:.2f} .. {f.depth['p99']:.2f} m (1 %, median, 99 %)"
+        lines.append(f"  depth     {span}, {f.depth['invalid_percent']:.1f} % invalid")
+    if f.normals:
+        degrees = f.normals["median_degrees_to_depth"]
+        doubt = f"; about {USUAL:.0f} is usual: are both of the same images?" if degrees > 2 * USUAL else ""
+        lines.append(f"  normals   {degrees:.1f} degrees (median) from those of the depth{doubt}")
+    if f.classes:
+        found = sorted(((share, name) for name, share in f.classes.items() if share > 0), reverse=True)
+        shares = ", ".join(f"{name} {share:.1f} %" for share, name in found[:CLASSES])
+        more = f" and {len(found) - CLASSES} more" if len(found) > CLASSES else ""
+        lines.append(f"  labels    {f.unlabelled_percent:.1f} % unlabelled; {shares}{more} of {len(f.classes)}")
+    return lines
+
+
+def _grouped(texts: Sequence[str], root: Path) -> list[str]:
+    """One sentence for many that differ in their file (in `root`) only, with the names of some."""
     path = re.compile(re.escape(str(root)) + r".*?\.\w+(?=[\s:,]|$)")
     groups: dict[str, list[str]] = {}
     for text in texts:
         groups.setdefault(path.sub("", text), []).append(text)
-    lines: list[str] = []
-    for ones in groups.values():
-        if len(ones) <= ALIKE:
-            lines += ones
-            continue
-        names = [Path(found.group()).name for text in ones[1:] if (found := path.search(text))]
-        more = f" and {len(names) - NAMED} more: see the figures' file" if len(names) > NAMED else ""
-        lines.append(f"{ones[0]}; the same of {len(ones) - 1} more: {', '.join(names[:NAMED])}{more}")
-    return lines
+    for alike in groups.values():
+        if len(alike) > ALIKE:
+            names = [Path(found.group()).name for text in alike[1:] if (found := path.search(text))]
+            more = f" and {len(names) - NAMED} more: see check.json" if len(names) > NAMED else ""
+            alike[:] = [f"{alike[0]}; the same for {len(alike) - 1} more: {', '.join(names[:NAMED])}{more}"]
+    return list(itertools.chain.from_iterable(groups.values()))
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """The report for programs; data/README.md tells the keys."""
+    """The report for programs; data/README.md describes the keys."""
 
-    def told(split: str | None) -> list[dict[str, Any]]:
-        return [
-            {"test": fault.test, "text": fault.text, "fixable": fault.fix is not None}
-            for fault in report.faults
-            if fault.split == split
-        ]
+    def faults(split: str | None) -> list[dict[str, Any]]:
+        return [{"test": one.test, "text": one.text, "fixable": one.fix is not None} for one in report.of(split)]
 
-    splits: dict[str, Any] = {split: {**asdict(one), "faults": told(split)} for split, one in report.figures.items()}
-    lost = {fault.split for fault in report.faults if fault.split is not None} - set(splits)
     return {
         "folder": str(report.root),
         "source": report.description.source,
         "fine": not report.faults,
-        "splits": splits | {split: {"faults": told(split)} for split in sorted(lost)},
+        "splits": {split: {**asdict(one), "faults": faults(split)} for split, one in report.summaries.items()}
+        | {split: {"faults": faults(split)} for split in report.unreadable()},
         "absent": report.absent,
         "shared_scenes": report.shared_scenes,
-        "not_told": report.open,
-        "faults": told(None),
+        "unknown": report.unknown,
+        "faults": faults(None),
     }

@@ -1,11 +1,9 @@
 """The NYUv2 class sets (13 and 40 classes), the published maps between them, and the official split, as data."""
 
-from __future__ import annotations
-
 import colorsys
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -41,7 +39,7 @@ def class_set(name: str) -> ClassSet:
 
 
 def make_palette(count: int) -> Palette:
-    """`count` colours that neighbours tell apart: hues a golden angle from each other, lightness in three steps."""
+    """`count` well distinguishable colours: hues a golden angle from each other, lightness in three steps."""
     colours = []
     for i in range(count):
         red, green, blue = colorsys.hls_to_rgb((0.02 + i * 0.381966) % 1, (0.58, 0.42, 0.72)[i % 3], 0.62)
@@ -49,25 +47,24 @@ def make_palette(count: int) -> Palette:
     return colours
 
 
-def label_table(stored: str, wanted: str, first: int, void: int) -> np.ndarray:
+@lru_cache(maxsize=8)
+def label_table(stored: str, wanted: str, first: int, void: int, count: int = 0) -> np.ndarray:
     """Table (65536,) uint8 from a pixel's stored value to a class id in `wanted`; 255 where there is none.
 
-    stored: the class set of the values (`nyu894` for the labels of the .mat file); its first class stands at `first`.
+    stored: the class set of the values (`nyu894` for the labels of the .mat file); `first` is the value of the first.
+    count: the number of classes where they are of one's own (stored and wanted are "").
     """
     to40 = np.array(facts()["id894_to_id40"]) if stored == "nyu894" else np.arange(41)
     to13 = np.array(facts()["id40_to_id13"])
     if stored in ("nyu894", "nyu40") and wanted in ("nyu40", "nyu13"):
         ids = to13[to40] if wanted == "nyu13" else to40  # 1-based, 0 = unlabelled
     elif stored == wanted:
-        ids = np.arange(len(class_set(stored).names) + 1)
+        ids = np.arange((count or len(class_set(stored).names)) + 1)
     else:
-        raise ValueError(
-            f"labels of class set {stored} can not be told in {wanted}: a coarse set has lost the finer one"
-        )
+        problem = "a coarse set has lost the finer one"
+        raise ValueError(f"labels of class set {stored} can not be read as {wanted}: {problem}")
     table = np.full(65536, IGNORE, np.uint8)
-    values = np.arange(1, len(ids)) - 1 + first
-    keep = ids[1:] > 0
-    table[values[keep]] = ids[1:][keep] - 1
+    table[first : first + len(ids) - 1] = np.where(ids[1:] > 0, ids[1:] - 1, IGNORE)
     if void >= 0:
         table[void] = IGNORE
     return table

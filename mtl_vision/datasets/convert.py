@@ -1,51 +1,42 @@
-"""From any known form to the canonical folder."""
+"""From any known layout to the canonical folder."""
 
-from __future__ import annotations
-
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from tqdm import tqdm
-
-from mtl_vision.datasets.description import (
-    DataError,
-    DepthFormat,
-    Description,
-    InstancesFormat,
-    LabelFormat,
-    NormalsFormat,
-)
-from mtl_vision.datasets.folder import FolderDataset, open_splits
-from mtl_vision.datasets.nyuv2_mat import CAMERA, NYUv2Mat
-from mtl_vision.datasets.readable import readable_part
+from mtl_vision.datasets.camera import CAMERAS
+from mtl_vision.datasets.description import DataError, Description
+from mtl_vision.datasets.folder import in_threads, open_splits
+from mtl_vision.datasets.nyuv2_mat import NYUv2Mat
 from mtl_vision.datasets.sample import Sample
+from mtl_vision.datasets.splits import readable_part
+from mtl_vision.datasets.targets import DepthFiles, InstancesFiles, LabelFiles, NormalsFiles
 from mtl_vision.datasets.write import FolderWriter
 from mtl_vision.runtime.kinds import Size
 
-STRETCH = 0.02  # relative difference of aspect ratios that nobody sees
+STRETCH = 0.02  # relative difference of aspect ratios that is not visible
 DERIVED = "; normals derived from depth"
+Depth = Literal["filled", "raw"]
+Normals = Literal["stored", "derived", "none"]
 
 
-def with_choices(description: Description, depth: str = "filled", normals: str | None = None) -> Description:
+def with_choices(description: Description, depth: Depth = "filled", normals: Normals | None = None) -> Description:
     """The description with raw depth in place of the filled one, and normals stored, derived or none."""
     if depth == "raw":
         if description.depth is None or description.depth.raw is None:
-            raise DataError("--depth raw: the description names no folder of raw depth ('depth.raw'): take filled")
-        depth_format = replace(description.depth, folder=description.depth.raw)
-        description = replace(description, depth=depth_format, source=f"{description.source}; raw depth")
-    stored = description.normals is not None and not description.normals.derive
-    if normals == "stored" and not stored:
-        raise DataError("--normals stored: there are none; take derived or none")
+            raise DataError("depth='raw': the description names no folder of raw depth ('depth.raw'): take 'filled'")
+        files = replace(description.depth, folder=description.depth.raw)
+        description = replace(description, depth=files, source=f"{description.source}; raw depth")
+    if normals == "stored" and (description.normals is None or description.normals.derive):
+        raise DataError("normals='stored': there are none; take 'derived' or 'none'")
     derivable = description.depth is not None and description.intrinsics is not None
     if normals == "derived" and not derivable:
-        raise DataError("--normals derived: they need depth and the camera ('intrinsics' in the description)")
+        raise DataError("normals='derived': they need depth and the camera ('intrinsics' in the description)")
     if normals == "none":
         return replace(description, normals=None)
     if normals == "derived" or (derivable and description.normals is None):
-        return replace(description, normals=NormalsFormat(derive=True))
+        return replace(description, normals=NormalsFiles(derive=True))
     return description
 
 
@@ -53,99 +44,95 @@ def convert_folder(
     root: Path,
     out: Path,
     described: Description,
+    *,
     classes: str | None = None,
     size: Size | None = None,
-    skip: bool = False,
+    on_error: Literal["stop", "skip"] = "stop",
 ) -> int:
-    """A folder as its description tells, to the canonical one at `out`; derived normals are stored. Returns a count.
+    """A folder as its description says, to the canonical one at `out`; derived normals are stored. Returns a count.
 
-    classes: nyu13 or nyu40 to store the labels in that set; size: (H, W) to store at; skip: leave out the samples that
-    can not be read, and say which.
+    classes: nyu13 or nyu40 to store the labels in that set; size: (H, W) to store at; on_error: skip leaves out the
+    samples that can not be read, and prints why.
     """
     if classes is not None and described.segmentation is None:
-        raise DataError(f"--classes {classes}: {root} has no labels; leave it out")
+        raise DataError(f"classes is {classes}: {root} has no labels; leave it out")
     sources = open_splits(root, described, classes)
-    if skip:
-        sources = [_readable(source) for source in sources]
-    labels = sources[0].classes
+    if on_error == "skip":
+        sources = [readable_part(source) for source in sources]
+        for source in sources:
+            for message in source.faults.values():
+                print(f"left out of {source.split}: {message}")
     derived = described.normals is not None and described.normals.derive
+    sections = {name: type(described.section(name))() for name in described.targets()}
+    if labels := sources[0].as_trained().segmentation:
+        sections["segmentation"] = replace(labels, folder="label", key=None)
     description = Description(
         source=described.source + (DERIVED if derived and DERIVED not in described.source else ""),
         splits={source.split: source.split for source in sources},
-        depth=described.depth and DepthFormat(),
-        normals=described.normals and NormalsFormat(),
-        segmentation=labels
-        and LabelFormat(
-            classes=labels.name or list(labels.names), palette=None if labels.name else list(labels.palette)
-        ),
-        instances=described.instances and InstancesFormat(),
         intrinsics=described.intrinsics,
+        **sections,
     )
+    places = [(source, index) for source in sources for index in range(len(source))]
+
+    def read(number: int) -> tuple[str, Sample]:
+        source, index = places[number]
+        return source.split, source[index]
+
     scenes = {stem: scene for source in sources for stem, scene in source.scenes.items()}
-    with FolderWriter(out, description, scenes) as writer:
-        for source in sources:
-
-            def store(index: int, source: FolderDataset = source) -> None:
-                writer.write(source.split, _fitted(source[index], size))
-
-            _each(store, len(source), f"converting {source.split}")
-    return sum(len(source) for source in sources)
+    return _write(out, description, scenes, len(places), read, size)
 
 
 def convert_mat(
     path: Path,
     out: Path,
+    *,
     splits: Path | None = None,
     classes: str = "nyu40",
-    depth: str = "filled",
-    normals: str | None = None,
+    depth: Depth = "filled",
+    normals: Normals | None = None,
     size: Size | None = None,
 ) -> int:
     """nyu_depth_v2_labeled.mat to the canonical folder at `out`; normals are derived, or none. Returns a count."""
     if normals == "stored":
-        raise DataError(f"{path} has no normals (--normals stored): take derived or none")
-    source = NYUv2Mat(path, splits, classes, depth, normals != "none")
-    told = f"NYUv2 labelled set (nyu_depth_v2_labeled.mat), {'in-filled' if depth == 'filled' else 'raw'} depth"
+        raise DataError(f"{path} has no normals (normals='stored'): take 'derived' or 'none'")
+    source = NYUv2Mat(path, splits=splits, classes=classes, depth=depth, normals=normals != "none")
+    text = f"NYUv2 labelled set (nyu_depth_v2_labeled.mat), {'in-filled' if depth == 'filled' else 'raw'} depth"
     description = Description(
-        source=told + (DERIVED if normals != "none" else ""),
+        source=text + (DERIVED if normals != "none" else ""),
         splits={"train": "train", "test": "test"},
-        depth=DepthFormat(),
-        normals=None if normals == "none" else NormalsFormat(),
-        segmentation=LabelFormat(classes=classes),
-        instances=InstancesFormat() if source.has_instances else None,
-        intrinsics={**asdict(CAMERA), "height": 480, "width": 640},
+        depth=DepthFiles(),
+        normals=None if normals == "none" else NormalsFiles(),
+        segmentation=LabelFiles(classes=classes),
+        instances=InstancesFiles() if source.has_instances else None,
+        intrinsics=CAMERAS["nyuv2"],
     )
-    with FolderWriter(out, description, source.scenes) as writer:
-
-        def store(index: int) -> None:
-            split, sample = source[index]
-            writer.write(split, _fitted(sample, size))
-
-        _each(store, len(source), "converting")
-    return len(source)
+    return _write(out, description, source.scenes, len(source), source.__getitem__, size)
 
 
-def _each(store: Callable[[int], None], count: int, told: str) -> None:
-    """Call `store` for 0..count - 1 by threads: decoding, fitting and encoding run outside Python's lock."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for _ in tqdm(pool.map(store, range(count)), total=count, desc=told):
-            pass
+def _write(
+    out: Path,
+    description: Description,
+    scenes: Mapping[str, str],
+    count: int,
+    read: Callable[[int], tuple[str, Sample]],
+    size: Size | None,
+) -> int:
+    """Write the samples that `read` gives, with their splits, for 0..count - 1. Returns the count."""
+    with FolderWriter(out, description, scenes) as writer:
+
+        def store(number: int) -> None:
+            split, sample = read(number)
+            writer.write(split, sample if size is None else _resized(sample, size))
+
+        in_threads(store, count, "converting")
+    return count
 
 
-def _readable(source: FolderDataset) -> FolderDataset:
-    part, faults = readable_part(source, os.cpu_count() or 1)
-    for message in faults.values():
-        print(f"left out of {source.split}: {message}")
-    return part
-
-
-def _fitted(sample: Sample, size: Size | None) -> Sample:
-    if size is None:
-        return sample
+def _resized(sample: Sample, size: Size) -> Sample:
     height, width = sample.size
     if abs(size[0] * width / (size[1] * height) - 1) > STRETCH:
         raise DataError(
-            f"--size {size[0]}x{size[1]} (height x width) would stretch {sample.name}, which is {height}x{width}: give "
+            f"size {size[0]}x{size[1]} (height x width) would stretch {sample.name}, which is {height}x{width}: give "
             f"it that aspect ratio, such as {size[0]}x{round(size[0] * width / height)}"
         )
     return sample.resized(size)

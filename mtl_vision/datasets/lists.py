@@ -1,6 +1,4 @@
-"""Lists that tell a split's samples, one a line: their names, or in columns the files themselves."""
-
-from __future__ import annotations
+"""Lists of a split's samples, one per line: their names, or in columns the files themselves."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -23,10 +21,8 @@ def list_file(root: Path, pattern: str, split: str) -> Path | None:
         raise DataError(f"lists: '{pattern}' is no pattern of a file's name in {root} ({error})") from None
     found = [path for path in found if not path.name.startswith(".")]  # macOS leaves ._train.txt
     if len(found) > 1:
-        raise DataError(
-            f"{root} has {len(found)} lists for split '{split}' ({', '.join(path.name for path in found)}): name one "
-            "of them in 'lists' of the description"
-        )
+        there = f"{len(found)} lists for split '{split}' ({', '.join(path.name for path in found)})"
+        raise DataError(f"{root} has {there}: name one of them in 'lists' of the description")
     return found[0] if found else None
 
 
@@ -65,12 +61,10 @@ def rows(
 def _within(entry: str, bases: Sequence[Path]) -> PurePosixPath:
     """A list's path without what leads to the base: some lists begin them with a slash, some are absolute."""
     path = Path(entry)
-    if path.is_absolute() and path.exists():
-        for base in map(Path.absolute, bases):
-            if path.is_relative_to(base):
-                return PurePosixPath(path.relative_to(base))
-        return PurePosixPath(path)
-    return PurePosixPath(entry.lstrip("/"))
+    if not path.is_absolute() or not path.exists():
+        return PurePosixPath(entry.lstrip("/"))
+    base = next((base for base in map(Path.absolute, bases) if path.is_relative_to(base)), None)
+    return PurePosixPath(path.relative_to(base) if base else path)
 
 
 def place_of(entry: PurePosixPath, bases: Sequence[Path]) -> Path:

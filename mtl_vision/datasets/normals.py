@@ -3,40 +3,36 @@
 A plane n . X = d seen by a pinhole camera has an inverse depth that is linear in the pixel coordinates:
 X = z (x', y', 1) with x' = (u - cx) / fx gives 1/z = a x' + b y' + c with (a, b, c) = n / d. So the fit is a linear
 one, and exact on planes whatever the weights. The weights keep the fit from crossing edges: Tukey's biweight of the
-relative difference in inverse depth to the window's centre, so that a window at an edge uses its own side alone.
+relative difference in inverse depth to the window's centre, so that a window at an edge uses its own side only.
 The fit is done twice: the values of the first fit are an edge-preserving filter of the depth (it takes the steps
 out of quantised sensors), the slopes of the second one are the normals.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mtl_vision.datasets.sample import Intrinsics
+from mtl_vision.datasets.camera import Intrinsics
 from mtl_vision.runtime.kinds import normalise
 
 _STRIP = 2  # rows fitted at once: the windows of a strip stay in the processor's cache
+TOLERANCE = 0.08  # relative difference in inverse depth at which a pixel counts as another surface
+SPACING = 2  # the first fit takes every second pixel of a window twice as wide, against the steps of coarse sensors
 ONE_THREAD = 2**18  # multiplications in a product of two matrices
 
 
-def normals_from_depth(
-    depth: np.ndarray, intrinsics: Intrinsics, window: int | None = None, tolerance: float = 0.08, spacing: int = 2
-) -> np.ndarray:
+def normals_from_depth(depth: np.ndarray, intrinsics: Intrinsics, window: int | None = None) -> np.ndarray:
     """Normals (H, W, 3) float32 that face the viewer from depth (H, W) in metres; (0, 0, 0) where there is none.
 
     window: side of the fit's window in pixels, odd; by default 15 at 640 pixels of width and in proportion.
-    tolerance: relative difference in inverse depth at which a pixel counts as another surface. spacing: the first fit
-    looks at every so-manieth pixel of a window that is as many times as wide; it takes the steps of coarse sensors out.
     """
     side = window or 2 * max(round(7 * depth.shape[1] / 640), 1) + 1
     if side % 2 == 0 or side < 3:
         raise ValueError(f"window is {side}: expected an odd number of pixels, 3 at least")
     valid = depth > 0
     inverse = np.where(valid, 1 / np.maximum(depth, 1e-6), 0).astype(np.float32)
-    smooth = _fit(inverse, side, tolerance, spacing)[2]
+    smooth = _fit(inverse, side, TOLERANCE, SPACING)[2]
     # half the tolerance: the first fit has already taken the sensor's steps out
-    slope_u, slope_v, value = _fit(np.where(valid, smooth, 0).astype(np.float32), side, tolerance / 2)
+    slope_u, slope_v, value = _fit(np.where(valid, smooth, 0).astype(np.float32), side, TOLERANCE / 2)
     rays = intrinsics.rays(depth.shape)
     a, b = slope_u * intrinsics.fx, slope_v * intrinsics.fy
     c = value - a * rays[..., 0] - b * rays[..., 1]
@@ -48,12 +44,9 @@ def normals_from_depth(
 def _fit(
     inverse: np.ndarray, window: int, tolerance: float, spacing: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Slopes along u and v (a pixel) and centre value of the plane fitted at every pixel; 0 marks no value.
-
-    spacing: every how many pixels the window takes one; the window is that many times as wide.
-    """
+    """Slopes along u and v (a pixel) and centre value of the plane fitted at every pixel; 0 marks no value."""
     radius = window // 2 * spacing
-    padded = np.pad(inverse, radius)  # zeros: outside the picture there is no depth
+    padded = np.pad(inverse, radius)  # zeros: outside the image there is no depth
     steps = np.arange(-radius, radius + 1, spacing, dtype=np.float32)
     j, i = (grid.ravel() for grid in np.meshgrid(steps, steps, indexing="ij"))
     # unknowns (slope_u, slope_v, value); 6 distinct entries of the normal matrix, 3 of the right-hand side
@@ -92,7 +85,7 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _solve(m: np.ndarray, r: np.ndarray) -> np.ndarray:
     """Cramer's rule for many symmetric 3x3 systems: m (P, 6) upper triangles, r (P, 3); returns (3, P).
 
-    A window with too few points for a plane (an isolated pixel, a line) gets slopes of NaN: there is no telling.
+    A window with too few points for a plane (an isolated pixel, a line) gets slopes of NaN.
     """
     a, b, c, d, e, f = m.T
     p, q, s = r.T

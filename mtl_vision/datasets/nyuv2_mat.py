@@ -6,57 +6,52 @@ same shape, uint8 numbers within a class, scenes (1, 1449) references to texts. 
 numbers.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import numpy as np
 import scipy.io
 
+from mtl_vision.datasets.camera import CAMERAS, camera_at
 from mtl_vision.datasets.classes import facts, label_table
 from mtl_vision.datasets.description import DataError
 from mtl_vision.datasets.normals import normals_from_depth
-from mtl_vision.datasets.sample import Intrinsics, Sample
+from mtl_vision.datasets.sample import Sample
 from mtl_vision.runtime.kinds import IGNORE
-
-CAMERA = Intrinsics(518.857901, 519.469611, 325.582449, 253.736166)  # the colour camera at 640x480
 
 
 class NYUv2Mat:
     """The labelled set as a sequence of (split, Sample); labels in `classes` (nyu13 or nyu40), normals from depth.
 
-    depth: filled, or raw for the sensor's own with its holes. normals: whether they are wanted. scenes: the scene of
-    each frame by its name, where the file tells it. Instances, where the file has them, are renumbered 0, 1, .. within
-    a frame, each of one class.
+    depth: filled, or raw for the sensor's own with its holes. scenes: by the frames' names, where the file has them.
+    Instances, where the file has them, are renumbered 0, 1, .. within a frame, each of one class.
     """
 
     def __init__(
         self,
         path: Path,
         splits: Path | None = None,
+        *,
         classes: str = "nyu40",
-        depth: str = "filled",
+        depth: Literal["filled", "raw"] = "filled",
         normals: bool = True,
     ) -> None:
-        self.path = Path(path)
         self.normals = normals
         try:
             self.file = h5py.File(path, "r")
         except OSError as error:
-            raise DataError(
-                f"{path} is no HDF5 file ({error}); expected nyu_depth_v2_labeled.mat (MATLAB v7.3)"
-            ) from error
+            expected = "expected nyu_depth_v2_labeled.mat (MATLAB v7.3)"
+            raise DataError(f"{path} is no HDF5 file ({error}); {expected}") from error
         self.depths = {"filled": "depths", "raw": "rawDepths"}[depth]
-        for key, rank in (("images", 4), (self.depths, 3), ("labels", 3)):
+        self.has_instances = "instances" in self.file
+        maps = (self.depths, "labels", "instances") if self.has_instances else (self.depths, "labels")
+        for key, rank in (("images", 4), *((key, 3) for key in maps)):
             found = self.file.get(key)
             if not isinstance(found, h5py.Dataset) or found.ndim != rank:
                 raise DataError(f"{path}: expected '{key}' of {rank} dimensions, found {list(self.file)}")
-        self.has_instances = "instances" in self.file
-        N, channels, *size = self._dataset("images").shape
-        maps = (self.depths, "labels", *(["instances"] if self.has_instances else []))
         shapes = {key: self._dataset(key).shape for key in ("images", *maps)}
+        N, channels, *size = shapes["images"]
         if channels != 3 or any(shapes[key] != (N, *size) for key in maps):
             raise DataError(
                 f"{path}: expected images (N, 3, W, H), depths and labels (N, W, H), as MATLAB writes them; "
@@ -64,7 +59,11 @@ class NYUv2Mat:
             )
         self.table = label_table("nyu894", classes, first=1, void=0)
         self.test = _test_indices(splits, len(self))
-        self.scenes = self._scenes()
+        self.scenes: dict[str, str] = {}
+        if "scenes" in self.file:  # MATLAB keeps a cell of texts as references to arrays of character codes
+            references = self._dataset("scenes")[()].ravel()
+            texts = ["".join(map(chr, self.file[one][()].ravel())) for one in references]  # type: ignore[index]
+            self.scenes = {f"{number:04d}": text for number, text in enumerate(texts, 1)}
 
     def __len__(self) -> int:
         return int(self._dataset("images").shape[0])
@@ -74,23 +73,15 @@ class NYUv2Mat:
         assert isinstance(dataset, h5py.Dataset)
         return dataset
 
-    def _scenes(self) -> dict[str, str]:
-        """MATLAB keeps a cell of texts as references to arrays of character codes."""
-        if "scenes" not in self.file:
-            return {}
-        texts = ["".join(map(chr, self.file[one][()].ravel())) for one in self._dataset("scenes")[()].ravel()]  # type: ignore[index]
-        return {f"{index + 1:04d}": text for index, text in enumerate(texts)}
-
     def _map(self, key: str, index: int) -> np.ndarray:
-        return np.ascontiguousarray(self._dataset(key)[index].T)
+        return np.ascontiguousarray(self._dataset(key)[index].T)  # (3, W, H) becomes (H, W, 3)
 
     def __getitem__(self, index: int) -> tuple[str, Sample]:
         """One frame, 0-based; its name is the official 1-based number."""
-        image = np.ascontiguousarray(self._dataset("images")[index].transpose(2, 1, 0))
+        image, labels = self._map("images", index), self._map("labels", index)
         depth = self._map(self.depths, index).astype(np.float32)
         depth[~np.isfinite(depth)] = 0
-        labels = self._map("labels", index)
-        camera = CAMERA.resized((480, 640), image.shape[:2])
+        camera = camera_at(CAMERAS["nyuv2"], image.shape[:2])
         targets = {"depth": depth, "segmentation": self.table[labels]}
         if self.normals:
             targets["normals"] = normals_from_depth(depth, camera)
@@ -99,26 +90,22 @@ class NYUv2Mat:
         split = "test" if index + 1 in self.test else "train"
         return split, Sample(f"{index + 1:04d}", image, targets, camera)
 
-    def __iter__(self) -> Iterator[tuple[str, Sample]]:
-        return (self[index] for index in range(len(self)))
-
 
 def _renumbered(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Things numbered over the whole frame, from those numbered within their class; 255 where there is none."""
-    things = labels.astype(np.int64) * 256 + numbers
-    things[(labels == 0) | (numbers == 0)] = 0
+    """Objects numbered within the frame, from those numbered within their class; 255 where there is none."""
+    things = np.where((labels == 0) | (numbers == 0), 0, labels.astype(np.int64) * 256 + numbers)
     ids, inverse = np.unique(things, return_inverse=True)
-    order = np.cumsum(ids > 0) - 1
-    return np.where(ids > 0, np.minimum(order, IGNORE), IGNORE).astype(np.uint8)[inverse].reshape(labels.shape)
+    order = np.where(ids > 0, np.minimum(np.cumsum(ids > 0) - 1, IGNORE), IGNORE)
+    return order.astype(np.uint8)[inverse].reshape(labels.shape)
 
 
 def _test_indices(splits: Path | None, count: int) -> set[int]:
-    """1-based numbers of the test frames: from splits.mat, else the published ones, which hold for the whole set."""
+    """1-based numbers of the test frames: from splits.mat, else the published ones, which are for the full set."""
     if splits is not None:
         try:
             return {int(i) for i in scipy.io.loadmat(splits)["testNdxs"].ravel()}
-        except Exception as error:  # scipy has many ways to say that a file is none of its own
+        except Exception as error:  # scipy raises many types of error for other files
             raise DataError(f"{splits}: expected the official splits.mat with testNdxs ({error!r})") from error
     if count != 1449:
-        raise DataError(f"the set has {count} frames, the published split is for 1449: give --splits splits.mat")
+        raise DataError(f"the set has {count} frames, the published split is for 1449: give splits.mat as splits")
     return set(facts()["test_indices"])

@@ -1,8 +1,7 @@
-"""What a folder holds: by the description that was named, the one beside the data, or the form that it has."""
+"""What a folder holds: by the description that was named, the one beside the data, or the layout that it has."""
 
-from __future__ import annotations
-
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,89 +9,80 @@ from mtl_vision.datasets.description import (
     FILE_NAME,
     DataError,
     Description,
-    NormalsFormat,
+    NormalsFiles,
     known_description,
     make_description,
     read_yaml,
 )
-from mtl_vision.datasets.files import find_files, splits_there
-from mtl_vision.datasets.layouts import fitting, formats
+from mtl_vision.datasets.files import SplitFiles, find_files, splits_there
+from mtl_vision.datasets.layouts import fitting, layouts
 from mtl_vision.runtime.near import did_you_mean
 
 MAT = "nyu_depth_v2_labeled.mat"
 
 
-def describe(root: Path, named: str | Path | None = None) -> Description:
+def describe(root: Path, named: Description | str | Path | None = None) -> Description:
     """The description of the data at `root`.
 
-    named: a description's file, or the name of a known form (formats.py). Raises DataError where none can be told.
+    named: a description, its file, or the name of a known layout. Raises DataError where there is none.
     """
+    if isinstance(named, Description):
+        return named
+    if root.is_file() and root.name == FILE_NAME:
+        raise DataError(f"{root} is a description: give the folder that it is in, and the file as the description")
+    if root.is_file() and root.suffix == ".mat":
+        raise DataError(_to_convert(root))
     if not root.is_dir():
-        raise DataError(_no_folder(root))
-    if named is not None and str(named) in formats():
-        return as_found(root, known_description(str(named)))
-    if named is not None or (root / FILE_NAME).exists():
-        return _described(root, Path(named) if named is not None else root / FILE_NAME)
-    found = fitting(root)
+        raise DataError(f"{root}: {'expected a folder, found a file' if root.exists() else 'no such folder'}")
+    found = [str(named)] if str(named) in layouts() else []
+    if not found and (named is not None or (root / FILE_NAME).exists()):
+        return _described(root, Path(named or root / FILE_NAME))
+    found = found or fitting(root)
     if len(found) == 1:
-        return as_found(root, known_description(found[0]))
+        return _as_found(root, known_description(found[0]))
     if found:
-        raise DataError(
-            f"{root} could be {' or '.join(found)}: name it by --description (train.py: --data.description)"
-        )
+        raise DataError(f"{root} could be {' or '.join(found)}: name one of them as the description")
     if (root / MAT).exists():
         raise DataError(_to_convert(root))
     there = sorted(path.name for path in root.iterdir())[:20]
     raise DataError(
-        f"{root} has no {FILE_NAME} and is none of the known forms ({', '.join(formats())}): expected a folder as "
-        f"data/README.md tells, or a description of it; found {there}"
+        f"{root} has no {FILE_NAME} and has none of the known layouts ({', '.join(layouts())}): expected a folder as "
+        f"data/README.md explains, or a description of it; found {there}"
     )
 
 
-def _no_folder(root: Path) -> str:
-    if root.suffix == ".mat" and root.exists():
-        return _to_convert(root)
-    if root.name == FILE_NAME and root.exists():
-        return f"{root} is a description: give the folder that it stands in, or give it by --description"
-    return f"{root}: {'expected a folder, found a file' if root.exists() else 'no such folder'}"
-
-
 def _to_convert(place: Path) -> str:
-    return f"{place}: expected a folder of samples, found {MAT}: python data/prepare.py convert {place} --out DIR"
+    return f"{place}: expected a folder of samples, found {MAT}: mtl-data convert {place} --out DIR"
 
 
 def _described(root: Path, path: Path) -> Description:
-    """By a file; of a form that it takes over, what it does not speak of is as it is found."""
+    """By a file; with a known layout in it, targets without a section are as they are found."""
     if not path.exists() and not path.suffix:
-        near = did_you_mean(path, formats())
-        raise DataError(f"{path} is no file and no known form{near}; expected one of {', '.join(formats())}")
+        near = did_you_mean(path, layouts())
+        raise DataError(f"{path} is no file and no known layout{near}; expected one of {', '.join(layouts())}")
     data = read_yaml(path)
     description = make_description(data, str(path))
-    return as_found(root, description, set(data)) if isinstance(data, Mapping) and "format" in data else description
+    return _as_found(root, description, data) if "layout" in data else description
 
 
-def as_found(root: Path, description: Description, said: Collection[str] = ()) -> Description:
-    """The description without the targets that no file holds; normals are then taken from depth, where that is told.
+def _as_found(root: Path, description: Description, given: Collection[str] = ()) -> Description:
+    """The description without the targets that no file holds; normals then come from depth, if the camera is known.
 
-    said: targets that stay as they are.
+    given: targets that stay as they are.
     """
-    stored: set[str] = set()
-    any_read = False
+    found: list[SplitFiles] = []
     for split in splits_there(root, description):
-        try:
-            layout = find_files(root, description, split)
-        except DataError:  # to open the split will say it
-            continue
-        any_read = True
-        stored |= {name for name, files in layout.targets.items() if files}
-    if not any_read:
+        with suppress(DataError):  # opening the split raises it again
+            found.append(find_files(root, description, split))
+    if not found:
         return description
-    for name in set(description.targets()) - stored - set(said):
-        if name != "normals" or not (description.normals and description.normals.derive):
-            description = replace(description, **{name: None})
-    if "normals" in said:
-        return description
-    normals = description.normals
-    if description.depth is None or description.intrinsics is None:
-        return replace(description, normals=None) if normals and normals.derive else description
-    return description if normals else replace(description, normals=NormalsFormat(derive=True))
+    stored = {name for files in found for name, paths in files.targets.items() if paths}
+    derived = {"normals"} if description.normals and description.normals.derive else set()
+    gone = set(description.targets()) - stored - derived - set(given)
+    description = replace(description, **dict.fromkeys(gone))
+    derivable = description.depth is not None and description.intrinsics is not None
+    if "normals" not in given and derivable and description.normals is None:
+        return replace(description, normals=NormalsFiles(derive=True))
+    if "normals" not in given and derived and not derivable:
+        return replace(description, normals=None)
+    return description

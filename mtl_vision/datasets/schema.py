@@ -1,75 +1,64 @@
-"""Values as they come out of a YAML file, held to a form each: what is of another form is an error that says so."""
+"""Dataclasses from what a YAML file says, each value read as its field's annotation says.
 
-from __future__ import annotations
+`Annotated[T, "..."]` gives the words for what is expected where the type does not.
+"""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from mtl_vision.datasets.error import DataError
 from mtl_vision.runtime.near import did_you_mean
 
-Form = tuple[str, Callable[[Any], Any]]  # how to say what is expected; how to read it
+Folder = Annotated[str, "the name of a folder"]
+Variable = Annotated[str, "the name of a variable"]
+WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def build(cls: type, data: Any, where: str, forms: Mapping[str, Form]) -> Any:
+def build(cls: type, data: Any, where: str) -> Any:
     """A dataclass from a mapping. Raises DataError for unknown keys, naming the nearest, and for wrong values."""
-    known = [f.name for f in fields(cls)]
+    hints = get_type_hints(cls, include_extras=True)
     if not isinstance(data, Mapping):
-        raise DataError(f"{where}: expected a mapping of {', '.join(known)}; found {data!r}")
+        raise DataError(f"{where}: expected a mapping of {', '.join(hints)}; found {data!r}")
     values: dict[str, Any] = {}
     for key, value in data.items():
-        if key not in known:
-            raise DataError(f"{where}: unknown key '{key}'" + (did_you_mean(key, known) or f": expected {known}"))
-        expected, read = forms[key]
+        if key not in hints:
+            raise DataError(f"{where}: unknown key '{key}'" + (did_you_mean(key, hints) or f": expected {list(hints)}"))
         try:
-            values[key] = read(value)
+            values[key] = _read(value, hints[key], f"{where}: {key}")
         except (TypeError, ValueError, OverflowError):
-            raise DataError(f"{where}: {key} is {value!r}: expected {expected}") from None
+            raise DataError(f"{where}: {key} is {value!r}: expected {_words(hints[key])}") from None
     return cls(**values)
 
 
-def is_a(*types: type) -> Callable[[Any], Any]:
-    """The value itself, if it is of one of the types (True and False are no numbers here)."""
-
-    def read(value: Any) -> Any:
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise TypeError
-        return value
-
-    return read
-
-
-def number(value: Any) -> float:
-    """A finite number."""
-    value = float(is_a(int, float, str)(value))  # YAML takes 1e-3 for a text
-    if not math.isfinite(value):
-        raise ValueError
+def _read(value: Any, hint: Any, where: str) -> Any:
+    """The value, if it is what the annotation says."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _read(value, parts[0], where)
+    if origin in (Union, UnionType):
+        if value is None and NoneType in parts:
+            return None
+        *others, last = (part for part in parts if part is not NoneType)
+        return _read(value, next((part for part in others if isinstance(value, part)), last), where)
+    if is_dataclass(hint):
+        return build(hint, value, where)  # type: ignore[arg-type]
+    if origin is dict and isinstance(value, dict):
+        return {_read(key, parts[0], where): _read(item, parts[1], where) for key, item in value.items()}
+    if origin in (list, tuple) and isinstance(value, (list, tuple)):
+        each = parts if origin is tuple and ... not in parts else parts[:1] * len(value)
+        return origin(_read(item, part, where) for item, part in zip(value, each, strict=True))
+    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        value = float(value)  # YAML takes 1e-3 for a text
+    if type(value) is not hint or (hint is float and not math.isfinite(value)):
+        raise TypeError
     return value
 
 
-def list_of(read: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
-    """A list, each item read by `read`."""
-    return lambda value: [read(item) for item in is_a(list, tuple)(value)]
-
-
-def mapping_of(read: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
-    """A mapping from texts to what `read` reads."""
-    return lambda value: {text(key): read(item) for key, item in is_a(dict)(value).items()}
-
-
-def colour(value: Any) -> tuple[int, int, int]:
-    """Red, green and blue, 0 to 255."""
-    red, green, blue = list_of(is_a(int))(value)
-    if not all(0 <= part <= 255 for part in (red, green, blue)):
-        raise ValueError
-    return red, green, blue
-
-
-def or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Null, or what `read` reads."""
-    return lambda value: None if value is None else read(value)
-
-
-text = is_a(str)
+def _words(hint: Any) -> str:
+    parts = get_args(hint)
+    if get_origin(hint) is Annotated:
+        return parts[1]
+    return f"{_words(parts[0])}, or null" if NoneType in parts else WORDS[hint]

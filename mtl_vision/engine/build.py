@@ -1,45 +1,47 @@
 """From the config to the parts of a run: data, tasks, network, balancer."""
 
-from __future__ import annotations
-
-import difflib
-import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from mtl_vision.balancers import BALANCERS, Balancer
-from mtl_vision.config import BalancerConfig, Config, DataConfig, TasksConfig
-from mtl_vision.datasets import recognise
+from mtl_vision.balancers import Balancer, TaskLoss
+from mtl_vision.config import Component, Config, DataConfig, TasksConfig, plain
+from mtl_vision.datasets import splits
 from mtl_vision.datasets.classes import ClassSet
-from mtl_vision.datasets.description import Description
-from mtl_vision.datasets.files import splits_there
 from mtl_vision.datasets.folder import FolderDataset
-from mtl_vision.datasets.holdout import held_out
-from mtl_vision.datasets.readable import readable_part
+from mtl_vision.datasets.targets import TARGETS
 from mtl_vision.engine import distributed
+from mtl_vision.engine.components import class_of, made, make
 from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.loading.loader import Loader, Samples
 from mtl_vision.models import Network
 from mtl_vision.synthetic.dataset import write_rooms
-from mtl_vision.tasks import TASKS, Task
+from mtl_vision.tasks import Task
 
 SYNTHETIC = Path("data")
-HOLDOUT = "holdout"  # the split's name
 SHOWN = 5  # skipped samples that are named
 
 
+@contextmanager
+def _key(name: str) -> Iterator[None]:
+    """Errors of a component begin with its key in the recipe."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
 def data_root(config: DataConfig, make: bool = True) -> Path:
-    """The data set's folder; where none is given, that of the synthetic rooms, which `make` makes on first use."""
+    """The data set's folder; by default that of the synthetic rooms, which `make` makes on first use."""
     if config.root is not None:
         return Path(config.root)
     if config.description is not None:
-        raise ValueError(
-            f"data.description is {config.description}, which tells of data at a place: give it by --data.root"
-        )
+        raise ValueError(f"data.description is {config.description}: it describes data at data.root; give that, too")
     H, W = config.size
     root = SYNTHETIC / f"synthetic_{config.synthetic_count}_{H}x{W}"
     if make and distributed.rank() == 0 and not root.exists():
@@ -48,58 +50,57 @@ def data_root(config: DataConfig, make: bool = True) -> Path:
     return root
 
 
-def open_data(config: DataConfig, root: Path) -> tuple[FolderDataset, FolderDataset]:
-    """What is trained on and what is measured: the split that the config names, else test, else val."""
-    described = describe(config, root)
-    train = FolderDataset(root, config.train_split, described, config.classes)
-    measured = config.eval_split or next((s for s in ("test", "val") if s in splits_there(root, described)), None)
-    if measured is None:
+def open_data(config: Config, root: Path) -> tuple[FolderDataset, FolderDataset]:
+    """What is trained on, and what is measured; skipped samples are counted and named."""
+    with _key("data"):
+        parts = splits.open_data(root, eval_split=config.data.eval_split, **_policy(config))
+    for part in dict.fromkeys(parts):
+        if part.faults and distributed.rank() == 0:
+            messages = list(part.faults.values())
+            count = f"{len(messages)} of {len(part) + len(messages)}"
+            lines = [f"note       {count} samples of '{part.split}' cannot be read and are skipped:", *messages[:SHOWN]]
+            if len(messages) > SHOWN:
+                lines.append(f"and {len(messages) - SHOWN} more: mtl-data check {part.root} names all")
+            print("\n           ".join(lines))
+    return parts
+
+
+def open_split(config: Config, root: Path, split: str) -> FolderDataset:
+    """One split of the run's data; of the training split, what is held out or the rest."""
+    return splits.open_split(root, split, **_policy(config))
+
+
+def _policy(config: Config) -> dict[str, Any]:
+    names = ("description", "classes", "train_split", "holdout", "on_error")
+    derived = [name for name in target_names(config.tasks) if name in TARGETS and TARGETS[name].read is None]
+    return {name: getattr(config.data, name) for name in names} | {"derived": derived}
+
+
+def check_data(config: Config, train: FolderDataset) -> None:
+    """The training needs a batch, every task its target, and the input size the images' aspect ratio."""
+    batch, world = config.data.batch_size, distributed.world()
+    if len(train) < batch * world:
         raise ValueError(
-            f"{root} has neither test nor val to measure: hold a part of the training split out (--data.holdout "
-            f"{max(len(train) // 10, 1)} --data.eval_split holdout), or name a split by --data.eval_split"
+            f"{len(train)} training samples do not fill one batch of {batch} in {world} process(es): lower "
+            "data.batch_size"
         )
-    whole = _readable(config, train)
-    if measured in (HOLDOUT, config.train_split):
-        return _part(config, whole, config.train_split), _part(config, whole, measured)
-    test = _readable(config, FolderDataset(root, measured, described, config.classes))
-    return _part(config, whole, config.train_split), test
+    (H, W), (height, width) = config.data.size, train[0].size
+    if abs(H * width / (W * height) - 1) > 0.02:
+        raise ValueError(
+            f"data.size {H}x{W} would stretch the images of {height}x{width}: give it their aspect ratio, such as "
+            f"[{H}, {round(H * width / height)}]"
+        )
+    for name in target_names(config.tasks):
+        if name not in train.target_names:
+            raise ValueError(
+                f"tasks.names has '{name}', {train.root} has {', '.join(train.target_names) or 'no targets'}: leave it "
+                "out, or describe it in dataset.yaml (normals: {derive: true} takes them from depth)"
+            )
 
 
-def open_split(config: DataConfig, root: Path, split: str) -> FolderDataset:
-    """One split as it lies on disk; of the training split, what is held out or the rest."""
-    stored = config.train_split if split == HOLDOUT else split
-    source = _readable(config, FolderDataset(root, stored, describe(config, root), config.classes))
-    return _part(config, source, split) if stored == config.train_split else source
-
-
-def _part(config: DataConfig, whole: FolderDataset, split: str) -> FolderDataset:
-    """Of the whole training split, what is held out or the rest."""
-    if split == HOLDOUT:
-        return whole.only(held_out(whole.stems, config.holdout), HOLDOUT)
-    if not config.holdout:
-        return whole
-    held = set(held_out(whole.stems, config.holdout))
-    return whole.only([stem for stem in whole.stems if stem not in held], split)
-
-
-def _readable(config: DataConfig, source: FolderDataset) -> FolderDataset:
-    """The samples that can be read, where those that can not are to be skipped; they are counted and named."""
-    if config.on_error not in ("stop", "skip"):
-        raise ValueError(f"data.on_error is {config.on_error}: expected stop or skip")
-    if config.on_error == "stop":
-        return source
-    part, faults = readable_part(source, os.cpu_count() or 1)
-    if faults and distributed.rank() == 0:
-        print(f"note       {len(faults)} of {len(source)} samples of '{source.split}' can not be read and are skipped:")
-        print("\n".join(f"           {message}" for message in list(faults.values())[:SHOWN]))
-        if len(faults) > SHOWN:
-            print(f"           and {len(faults) - SHOWN} more: python data/prepare.py check {source.root} names all")
-    return part
-
-
-def describe(config: DataConfig, root: Path) -> Description:
-    """The description that the config names, the one beside the data, or that of the form that the folder has."""
-    return recognise.describe(root, config.description)
+def target_names(config: TasksConfig) -> list[str]:
+    """The targets that the tasks are trained on."""
+    return [class_of(name, Task).name for name in config.names]
 
 
 def packed(config: DataConfig, source: FolderDataset) -> Samples:
@@ -112,80 +113,54 @@ def packed(config: DataConfig, source: FolderDataset) -> Samples:
     return PackedDataset(source, Path(config.cache))
 
 
-def make_loaders(
-    config: Config, train: FolderDataset, test: FolderDataset, device: torch.device
-) -> tuple[Loader, Loader]:
-    """The training and the evaluation loader."""
+def make_loader(config: Config, source: FolderDataset, device: torch.device, train: bool) -> Loader:
+    """The loader of a training or of an evaluation."""
     data = config.data
-    if data.batch_size % config.train.accumulate:
-        raise ValueError(
-            f"data.batch_size {data.batch_size} is no multiple of train.accumulate {config.train.accumulate}"
-        )
-    micro = data.batch_size // config.train.accumulate
-    place = (distributed.rank(), distributed.world())
-    if len(train) < data.batch_size * place[1]:
-        raise ValueError(
-            f"{len(train)} training samples do not fill one batch of {data.batch_size} in {place[1]} process(es): "
-            "lower data.batch_size"
-        )
-
-    def loader(source: FolderDataset, training: bool) -> Loader:
-        return Loader(
-            packed(data, source),
-            config.tasks.names,
-            data.size,
-            micro,
-            augment=Augmentation(data.augment, data.size) if training else None,
-            train=training,
-            workers=data.workers,
-            seed=config.run.seed,
-            rank=place[0],
-            world=place[1],
-            pin=device.type == "cuda",
-            held=config.train.accumulate,
-        )
-
-    return loader(train, True), loader(test, False)
+    return Loader(
+        packed(data, source),
+        target_names(config.tasks),
+        data.size,
+        data.batch_size // config.train.accumulate,
+        augment=Augmentation(data.augment, data.size) if train else None,
+        train=train,
+        workers=data.workers,
+        seed=config.run.seed,
+        rank=distributed.rank(),
+        world=distributed.world(),
+        pin=device.type == "cuda",
+    )
 
 
 def make_tasks(config: TasksConfig, classes: ClassSet | None) -> dict[str, Task]:
-    """The tasks that the config names, in its order. Raises ValueError for one that the data can not train."""
+    """The tasks by their names, in the config's order. Raises ValueError for one that the data cannot train."""
     tasks: dict[str, Task] = {}
-    for name in config.names:
-        if name not in TASKS:
-            raise ValueError(f"unknown task '{name}' in tasks.names: expected {', '.join(TASKS)}")
-        arguments = dict(vars(getattr(config, name)))
-        if name == "segmentation":
-            if classes is None:
-                raise ValueError("tasks.names has segmentation, the data has no labels: leave it out")
-            arguments |= {"classes": classes.names, "palette": classes.palette}
-        tasks[name] = TASKS[name](**arguments)
+    for cls in (class_of(name, Task) for name in config.names):
+        with _key(f"tasks.{cls.name}"):
+            settings = made(config.settings.get(cls.name, {}))
+            if cls.of_classes:
+                if classes is None:
+                    raise ValueError("the data have no labels: leave it out of tasks.names")
+                settings |= {"classes": classes.names, "palette": classes.palette}
+            tasks[cls.name] = cls(**settings)
     return tasks
 
 
-def make_balancer(config: BalancerConfig, tasks: Mapping[str, Task]) -> tuple[Balancer, list[str]]:
-    """The balancer, and the given settings that it has no use for."""
-    if config.name not in BALANCERS:
-        near = "".join(f" ({name}?)" for name in difflib.get_close_matches(config.name, BALANCERS, 1))
-        raise ValueError(f"unknown balancer '{config.name}'{near}: expected {', '.join(BALANCERS)}")
-    make = BALANCERS[config.name]
-    accepted = inspect.signature(make).parameters
-    given = {
-        key: value for key, value in vars(config).items() if key not in ("name", "runs", "place") and value is not None
-    }
-    unused = [key for key in given if key not in accepted]
-    if config.place is not None and config.name not in ("gradnorm", "db_mtl"):
-        unused.append("place")
-    arguments = {key: value for key, value in given.items() if key in accepted}
-    if "theoretical" in accepted:
-        values = {name: task.initial_loss() for name, task in tasks.items()}
-        arguments["theoretical"] = {name: value for name, value in values.items() if value is not None}
-    if "classification" in accepted:
-        arguments["classification"] = [name for name, task in tasks.items() if task.classification]
-    return make(list(tasks), **arguments), unused
+def resolve_balancer(config: Component) -> Component:
+    """The balancer with what it takes from previous runs filled in: the run's config then needs them no more."""
+    with _key("balancer"):
+        return Component(config.class_path, class_of(config.class_path, Balancer).resolve(config.init_args))
+
+
+def make_balancer(config: Component, tasks: Mapping[str, Task]) -> Balancer:
+    """The balancer of the tasks."""
+    losses = {name: TaskLoss(task.uninformed_loss(), task.classification) for name, task in tasks.items()}
+    with _key("balancer"):
+        return make(config, losses)
 
 
 def make_network(config: Config, tasks: Mapping[str, Task], pretrained: bool = True) -> Network:
     """The network; pretrained=False leaves the weights random whatever the config says (they are loaded after)."""
-    model = config.model
-    return Network(tasks, model.backbone, model.pretrained if pretrained else False, config.data.size, model.width)
+    with _key("model"):
+        settings = made(plain(config.model))
+        settings["pretrained"] = settings["pretrained"] if pretrained else False
+        return Network(tasks, **settings, size=config.data.size)

@@ -1,7 +1,6 @@
-"""Checkpoints: everything that a run needs to go on as if it had never stopped, written whole or not at all."""
+"""Checkpoints: everything that a run needs to resume as if it had never stopped."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mtl_vision.runtime.files import whole
+from mtl_vision.runtime.files import atomic_path
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "model.safetensors"
 
 
-def save(path: Path, **parts: Any) -> None:
-    """Write the parts (state dicts, numbers) to `path`."""
-    with whole(path) as work:
-        torch.save(parts | {"rng": torch.get_rng_state(), "cuda_rng": _cuda_rng()}, work)
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a training's state, and that of the random generators."""
+    # of this process' own GPU: another machine may have another number of them
+    cuda_rng = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    with atomic_path(path) as work:
+        torch.save({**state, "rng": torch.get_rng_state(), "cuda_rng": cuda_rng}, work)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -35,19 +36,14 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """The network's weights alone, for export and fine-tuning."""
-    with whole(path) as work:
+    """Write the network's weights, for export and fine-tuning."""
+    with atomic_path(path) as work:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, work)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Raises ValueError when the file does not fit the network."""
+    """Read the network's weights. Raises ValueError when the file does not fit it."""
     try:
         model.load_state_dict(load_file(path))
     except Exception as error:
         raise ValueError(f"{path} does not fit this network: {str(error)[:300]}") from error
-
-
-def _cuda_rng() -> list[torch.Tensor]:
-    """Of this process' own GPU: another machine may have another number of them."""
-    return [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []

@@ -4,8 +4,6 @@ Gradients are averaged by hand after the backward passes, not by DistributedData
 pass a step, and balancers run several. With one process all of this does nothing.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from datetime import timedelta
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 
 def start(device: torch.device) -> None:
     """Join the group that torchrun describes in the environment, if it does."""
-    if "WORLD_SIZE" in os.environ and int(os.environ["WORLD_SIZE"]) > 1 and not dist.is_initialized():
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
         # one process packs the data while the others wait: that may take longer than the default of ten minutes
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=3))
 
@@ -51,25 +49,22 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace every gradient by its mean over processes; one that is missing here counts as zero."""
     if world() == 1:
         return
-    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    gradients = []
     for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
     flat = mean(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-    start = 0
-    for gradient in gradients:
-        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-        start += gradient.numel()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def average_buffers(model: nn.Module) -> None:
     """Batch norm's running statistics: their mean over processes, so that all evaluate the same network."""
-    if world() == 1:
-        return
-    for buffer in model.buffers():
+    for buffer in model.buffers() if world() > 1 else ():
         if buffer.is_floating_point():
-            buffer.copy_(mean(buffer.clone()))
+            buffer.copy_(mean(buffer))
 
 
 def mean_values(values: dict[str, float]) -> dict[str, float]:
@@ -88,10 +83,9 @@ def barrier() -> None:
         dist.barrier()
 
 
-def same(value: str | None) -> str:
+def same(value: str) -> str:
     """Process 0's value, on every process."""
     values = [value]
     if world() > 1:
         dist.broadcast_object_list(values)
-    assert values[0] is not None
     return values[0]

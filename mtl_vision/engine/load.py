@@ -1,7 +1,5 @@
 """Open a finished run again: its network with its weights, its tasks, its metrics."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +27,13 @@ class Trained:
 
 
 def load_run(folder: Path) -> Trained:
-    """Read a run directory. Raises ValueError when it is none, or not finished."""
+    """Read a run directory. Raises ValueError for one that is not finished."""
     for name, what in ((CONFIG, "a run directory"), (checkpoint.WEIGHTS, "a finished run")):
         if not (folder / name).exists():
             found = sorted(path.name for path in folder.glob("*")) if folder.is_dir() else "no such folder"
             raise ValueError(
-                f"{folder} is not {what}: expected {name} in it, found {found}; train with `python train.py`, or go "
-                "on with an interrupted run by --run.resume"
+                f"{folder} is not {what}: expected {name} in it, found {found}; train with mtl-train, which "
+                "resumes an interrupted run by --run.resume"
             )
     config = read_config(folder / CONFIG)
     description = read_description(folder / FILE_NAME)
@@ -43,7 +41,6 @@ def load_run(folder: Path) -> Trained:
     tasks = build.make_tasks(config.tasks, labels and labels.class_set())
     model = build.make_network(config, tasks, pretrained=False)
     checkpoint.load_weights(model, folder / checkpoint.WEIGHTS)
-    metrics = folder / METRICS
-    return Trained(
-        folder, config, description, tasks, model.eval(), json.loads(metrics.read_text()) if metrics.exists() else {}
-    )
+    path = folder / METRICS
+    metrics = json.loads(path.read_text()) if path.exists() else {}
+    return Trained(folder, config, description, tasks, model.eval(), metrics)

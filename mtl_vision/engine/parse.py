@@ -1,94 +1,204 @@
-"""The command line: recipes in YAML, every key typed, overridden by options. jsonargparse does the work."""
+"""Recipes and the command line: YAML files and options, every key typed. jsonargparse does the work.
 
-from __future__ import annotations
+A component (balancer, decoder, head, backbone, loss) is a class, chosen by its short name or import path; its settings
+are options under the same key: `--balancer GradNorm --balancer.alpha 1.5`. `--balancer.help GradNorm` shows them.
+"""
 
-import difflib
+import argparse
+import json
 import re
 import sys
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
-from mtl_vision.config import Config
-from mtl_vision.runtime.files import write_whole
+from mtl_vision.balancers import Balancer
+from mtl_vision.config import Component, Config, DataConfig, ModelConfig, RunConfig, TasksConfig, TrainConfig, plain
+from mtl_vision.engine.components import class_of, import_path
+from mtl_vision.models import Backbone, Decoder, Head
+from mtl_vision.runtime.files import atomic_write
+from mtl_vision.runtime.near import nearest
+from mtl_vision.tasks import TASKS, Task
+
+COMPONENTS = {"balancer": Balancer, "model.decoder": Decoder, "model.head": Head}
+FROM_DATA: Any = {"tasks", "classes", "palette"}  # arguments of components that the run fills in
+
+
+class UsageError(ValueError):
+    """An option or a key of a recipe is wrong; the message names it."""
 
 
 class _Parser(ArgumentParser):
-    """Short messages that name the nearest key for an unknown one."""
+    """Errors are raised, in one line: the key, what is expected, what was found, and the nearest known key."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.exit_on_error:
-            super().error(message, ex)
-        sys.stderr.write(
-            f"{self.prog}: error: {message}\n{self._hint(message)}For all options: python {self.prog} --help\n"
+        text = re.sub(r"Parser key \"([\w.]+)\":", r"\1:", " ".join(message.split())).removeprefix("config: ")
+        text = re.sub(
+            r"Expected an? (?:typing\.Literal\[(.*?)\]|<class '(\w+)'>)\. Got value:", r"expected \1\2, found", text
         )
-        raise SystemExit(2)
+        if unknown := re.match(r"([\w.]+): Expected a dot import path string: (\S+)", text):
+            action: Any = next(action for action in self._actions if action.dest == unknown[1])
+            try:
+                class_of(unknown[2], action._typehint)
+            except ValueError as error:
+                text = f"{unknown[1]}: {error}"
+        raise UsageError(text + self._near(text)) from ex
 
-    def _hint(self, message: str) -> str:
-        unknown = re.search(r"unrecognized arguments: --([\w.]+)|[Oo]ption '([\w.]+)'", message)
-        if unknown is None:
+    def _near(self, text: str) -> str:
+        unknown = re.search(r"[Uu]nrecognized arguments: --([\w.]+)|[Oo]ption '([\w.]+)'|[Kk]ey '([\w.]+)'", text)
+        if unknown is None or "did you mean" in text:
             return ""
-        word = unknown[1] or unknown[2]
-        known = list(self.get_defaults().keys())
-        leaf = {key.split(".")[-1]: key for key in known}
-        near = difflib.get_close_matches(word, known, 1, 0.75) or [
-            leaf[name] for name in difflib.get_close_matches(word.split(".")[-1], list(leaf), 1, 0.7)
-        ]
-        return f"Did you mean {near[0]}?\n" if near else ""
-
-
-def make_parser() -> ArgumentParser:
-    """The parser of train.py."""
-    parser = _Parser(
-        prog="train.py",
-        description="Train a multitask network: depth, surface normals, segmentation. Without any option: synthetic "
-        "rooms, a small network, minutes.",
-    )
-    parser.add_argument("--config", action="config", help="a recipe, such as configs/nyuv2_mobile.yaml")
-    parser.add_class_arguments(Config)
-    return parser
+        word = next(filter(None, unknown.groups()))
+        keys = [key.replace(".init_args.", ".") for key, _ in self.get_defaults().items()]
+        leaves = {key.rpartition(".")[2]: key for key in keys}
+        near = nearest(word, keys, cutoff=0.75) or [leaves[n] for n in nearest(word.split(".")[-1], leaves, cutoff=0.7)]
+        return f", did you mean '{near[0]}'?" if near else ""
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:
-    """The configuration that a command line gives; None: this process' own. Exits with a message on a wrong one."""
-    parser = make_parser()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    given = [_whole_flag(word, following) for word, following in pairwise([*given, ""])]
-    return to_config(parser, parser.parse_args(given))
+    """The config that a command line gives; None: this process' own. Raises UsageError."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for i, word in enumerate(words):
+        if word == "--run.resume" and words[i + 1 : i + 2] not in (["true"], ["false"]):
+            words[i] += "=true"
+    return _resolve(words)
 
 
-def _whole_flag(word: str, following: str) -> str:
-    """`--run.resume` alone means true."""
-    return "--run.resume=true" if word == "--run.resume" and following.lower() not in ("true", "false") else word
+def resolve(recipe: str | Path | Config | None = None, options: Mapping[str, Any] | None = None) -> Config:
+    """The config of a recipe file, of a Config, or the default; options such as {"balancer": "Equal",
+    "train.epochs": 5} override it. Raises UsageError.
+    """
+    words = [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in (options or {}).items()]
+    if isinstance(recipe, Config):
+        return _resolve(words, recipe)
+    return _resolve(words if recipe is None else [f"--config={recipe}", *words])
 
 
 def read_config(path: Path) -> Config:
-    """The configuration in a run directory's config.yaml. Raises ValueError when it does not fit this version."""
-    parser = make_parser()
-    parser.exit_on_error = False
+    """The config in a run directory. Raises ValueError when it does not fit this version."""
     try:
-        return to_config(parser, parser.parse_path(str(path)))
-    except Exception as error:
+        return resolve(path)
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def write_config(config: Config, path: Path) -> None:
-    """The resolved configuration as YAML."""
-    text = yaml.safe_dump(_plain(config), sort_keys=False, default_flow_style=None)
-    write_whole(path, text.encode())
+    """The resolved config as YAML."""
+    atomic_write(path, yaml.safe_dump(plain(config), sort_keys=False, default_flow_style=None).encode())
 
 
-def to_config(parser: ArgumentParser, namespace: Namespace) -> Config:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A recipe's mapping. Raises UsageError."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"no recipe at {path} ({error.strerror}): expected a file, as configs/smoke.yaml") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict | None):
+        sections = ", ".join(field.name for field in fields(Config))
+        raise UsageError(f"{path}: expected a mapping of {sections}; found {data!r:.80}")
+    return data or {}
+
+
+def _resolve(words: Sequence[str], base: Config | None = None) -> Config:
+    """`base`, recipes over it, then options. A component of another class begins with its own defaults."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # for import paths: console scripts do not have it
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for key in ("config", *COMPONENTS, "tasks.names"):
+        early.add_argument(f"--{key}", dest=key, action="append", default=[])
+    known, rest = early.parse_known_args(words)
+    chosen = vars(known)
+    try:
+        recipe = plain(base or Config())
+        for path in chosen.pop("config"):
+            recipe = _over(recipe, read_yaml(Path(path)))
+        for key, value in ((key, value) for key, given in chosen.items() for value in given):
+            more = yaml.safe_load(value)
+            for part in reversed(key.split(".")):
+                more = {part: more}
+            recipe = _over(recipe, more)
+        parser = make_parser(recipe)
+        return _to_config(parser.parse_args([f"--config={json.dumps(recipe)}", *rest]).as_dict())
+    except UsageError:
+        raise
+    except (ValueError, yaml.YAMLError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _over(base: Mapping[str, Any], more: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`more` over `base`, key by key."""
+    result = dict(base)
+    for key, value in more.items():
+        path, old = f"{prefix}{key}", base.get(key)
+        if path in COMPONENTS:
+            result[key] = _component(path, old, value)
+        elif isinstance(old, Mapping) and isinstance(value, Mapping) and "class_path" not in value:
+            result[key] = _over(old, value, f"{path}.")
+        else:
+            result[key] = value
+    return result
+
+
+def _component(key: str, old: Any, new: Any) -> dict[str, Any]:
+    """A component's class and settings: a name, settings for the class that is there, or both."""
+    if isinstance(new, str):
+        new = {"class_path": new}
+    if not isinstance(new, Mapping):
+        raise UsageError(f"{key} is {new!r}: expected a class, by its name or import path")
+    cls, kept = class_of(old["class_path"], COMPONENTS[key]), old.get("init_args", {})
+    if "class_path" in new:
+        chosen = class_of(new["class_path"], COMPONENTS[key])
+        cls, kept, new = chosen, kept if chosen is cls else {}, new.get("init_args", {})
+    return {"class_path": import_path(cls), "init_args": {**kept, **new}}
+
+
+def _to_config(values: dict[str, Any]) -> Config:
     """Dataclasses from parsed values."""
-    made = parser.instantiate(namespace)
-    return Config(**{name: made[name] for name in Config.__dataclass_fields__})
+
+    def component(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return Component(import_path(class_of(value["class_path"], object)), value.get("init_args", {}))
+
+    model, tasks = values["model"], values["tasks"]
+    names = tasks.pop("names")
+    return Config(
+        run=RunConfig(**values["run"]),
+        data=DataConfig(**values["data"]),
+        model=ModelConfig(**{key: component(value) for key, value in model.items()}),
+        tasks=TasksConfig(names, {name: tasks[name] for name in (class_of(n, Task).name for n in names)}),
+        balancer=component(values["balancer"]),
+        train=TrainConfig(**values["train"]),
+    )
 
 
-def _plain(value: Any) -> Any:
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
-    return list(value) if isinstance(value, (tuple, list)) else value
+def make_parser(recipe: Mapping[str, Any]) -> _Parser:
+    """The parser of mtl-train, with the settings of the components and tasks that a recipe has chosen."""
+    parser = _Parser(
+        prog="mtl-train",
+        description="Train a multitask network: depth, surface normals, segmentation. Without any option: synthetic "
+        "rooms, a small network, minutes.",
+    )
+    parser.add_argument("--config", action="config", help="a recipe, such as configs/nyuv2_mobile.yaml")
+    parser.add_class_arguments(RunConfig, "run")
+    parser.add_class_arguments(DataConfig, "data")
+    backbone: Any = Backbone | str
+    parser.add_argument("--model.backbone", type=backbone, default=ModelConfig.backbone, help="a timm name, or a class")
+    parser.add_class_arguments(ModelConfig, "model", skip={"backbone", "decoder", "head"})
+    parser.add_class_arguments(TasksConfig, "tasks", skip={"settings"})
+    names = recipe["tasks"]["names"]
+    chosen = [class_of(name, Task) for name in names] if isinstance(names, list) else []
+    for cls in dict.fromkeys([*TASKS.values(), *chosen]):
+        parser.add_class_arguments(cls, f"tasks.{cls.name}", skip=FROM_DATA, instantiate=False)
+    for key, base in COMPONENTS.items():
+        group, _, leaf = key.rpartition(".")
+        default = {"class_path": (recipe[group] if group else recipe)[leaf]["class_path"]}
+        parser.add_subclass_arguments(base, key, skip=FROM_DATA, instantiate=False, default=default)
+    parser.add_class_arguments(TrainConfig, "train")
+    return parser

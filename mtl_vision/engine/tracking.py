@@ -1,15 +1,12 @@
-"""What a run writes down as it goes: history.jsonl, a line a step, and TensorBoard events of the same."""
-
-from __future__ import annotations
+"""What a run records on the way: history.jsonl, a line a step, and TensorBoard events of the same."""
 
 import json
 import math
 from pathlib import Path
 from typing import Any
 
-from mtl_vision.runtime.files import write_whole
-
-HISTORY = "history.jsonl"
+from mtl_vision.balancers.previous_runs import HISTORY
+from mtl_vision.runtime.files import atomic_write
 
 
 class Tracker:
@@ -17,10 +14,9 @@ class Tracker:
 
     def __init__(self, folder: Path, tensorboard: bool, from_step: int = 0) -> None:
         path = folder / HISTORY
-        again = path.exists()
-        if again:
+        if again := path.exists():
             _cut(path, from_step)
-        self.file = path.open("a", encoding="utf-8")
+        self.file = path.open("a", encoding="utf-8", buffering=1)  # on disk line by line
         self.board = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # slow to import: only where it is used
@@ -36,21 +32,11 @@ class Tracker:
                     if isinstance(v, (int, float)) and name != "step":
                         self.board.add_scalar(f"{name}/{task}" if task else name, v, record["step"])
 
-    def flush(self) -> None:
-        """Bring what was written to disk."""
-        self.file.flush()
-
     def close(self) -> None:
-        """End."""
+        """Close the files."""
         self.file.close()
         if self.board is not None:
             self.board.close()
-
-
-def read_history(folder: Path) -> list[dict[str, Any]]:
-    """All records of a run."""
-    with (folder / HISTORY).open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
 
 
 def _clean(value: Any) -> Any:
@@ -71,4 +57,4 @@ def _cut(path: Path, from_step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             break
-    write_whole(path, "".join(kept).encode())
+    atomic_write(path, "".join(kept).encode())

@@ -1,50 +1,55 @@
-"""The trained network as one ONNX graph: uint8 pictures in, maps in physical units out."""
-
-from __future__ import annotations
+"""The trained network as one ONNX file: uint8 images in, maps in physical units out, and a manifest of them."""
 
 import logging
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+import mtl_vision
 from mtl_vision.engine.load import Trained
 from mtl_vision.runtime.contract import MANIFEST_KEY, Manifest
-from mtl_vision.runtime.files import write_whole
+from mtl_vision.runtime.files import atomic_write
 
 OPSET = 18
 
 
 class Deployed(nn.Module):
-    """What the ONNX file computes: image (N, H, W, 3) uint8 RGB -> one map a task, in the tasks' order."""
+    """What the ONNX file computes: image (N, H, W, 3) uint8 RGB -> one map a task, in the tasks' order.
+
+    logits: label maps come as logits (N, C, H, W).
+    """
 
     def __init__(self, run: Trained, logits: bool = False) -> None:
         super().__init__()
-        self.network = run.model
-        self.tasks = run.tasks
-        self.logits = logits
+        self.network, self.tasks, self.logits = run.model, run.tasks, logits
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         predictions = self.network(image.permute(0, 3, 1, 2))
-        kinds = {name: task.output().kind for name, task in self.tasks.items()}
         return tuple(
-            predictions[name] if self.logits and kinds[name] == "label_map" else task.decode(predictions[name])
+            predictions[name] if self.logits and task.output().kind == "label_map" else task.decode(predictions[name])
             for name, task in self.tasks.items()
         )
+
+    def maps(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The maps as each task decodes them: what a reader of the file must get, logits or not."""
+        predictions = self.network(image.permute(0, 3, 1, 2))
+        return tuple(task.decode(predictions[name]) for name, task in self.tasks.items())
 
 
 def trace(run: Trained, module: Deployed, dynamic_size: bool = False) -> onnx.ModelProto:
     """The checked graph. N is free; H and W too with `dynamic_size`, as multiples of the network's stride."""
-    if dynamic_size and run.model.backbone.fixed_size:
+    fixed = run.model.backbone.fixed_size
+    if dynamic_size and fixed:
         raise ValueError(
-            f"{run.config.model.backbone} has position tables for {run.model.backbone.fixed_size} alone: export it "
-            "without --dynamic-size"
+            f"dynamic_size is true: {run.config.model.backbone} takes images of {fixed} only; export it without"
         )
-    H, W = run.config.data.size
-    multiple = run.model.multiple
+    (H, W), multiple = run.config.data.size, run.model.multiple
     dims = {0: Dim("N")}
     if dynamic_size:
         # at least two strides a side: torch.export takes sizes of one as constants
@@ -53,7 +58,7 @@ def trace(run: Trained, module: Deployed, dynamic_size: bool = False) -> onnx.Mo
     example = torch.zeros(2, H, W, 3, dtype=torch.uint8)  # a batch of one would be taken for a constant
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations are no concern of the user
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module.eval(),
             (example,),
@@ -66,26 +71,38 @@ def trace(run: Trained, module: Deployed, dynamic_size: bool = False) -> onnx.Mo
         )
     assert program is not None
     model = program.model_proto
-    _strip(model)
+    graph = model.graph
+    # the exporter's notes hold stack traces and paths of this machine
+    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph, model):
+        del part.metadata_props[:]
+        part.doc_string = ""
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _strip(model: onnx.ModelProto) -> None:
-    """Take out the exporter's notes on every node: they hold stack traces and paths of the machine that traced it."""
-    graph = model.graph
-    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    del graph.metadata_props[:]
-    del model.metadata_props[:]
+def make_manifest(run: Trained, dynamic_size: bool = False) -> Manifest:
+    """Outputs, size, resize rule, camera, metrics and versions."""
+    H, W = run.config.data.size
+    camera = run.description.camera((H, W))
+    red, green, blue = (round(float(v)) for v in np.ravel(run.model.mean.cpu().numpy()))
+    return Manifest(
+        outputs=[task.output() for task in run.tasks.values()],
+        height=H,
+        width=W,
+        stride=run.model.multiple,
+        dynamic_size=dynamic_size,
+        fill=(red, green, blue),
+        intrinsics=camera and (camera.fx, camera.fy, camera.cx, camera.cy),
+        metrics=run.metrics,
+        versions={"mtl_vision": mtl_vision.__version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
+    )
 
 
 def write(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
-    """The graph with its manifest as one file, whole or not at all."""
+    """Write the graph with its manifest as one file."""
     entry = model.metadata_props.add()
     entry.key, entry.value = MANIFEST_KEY, manifest.to_json()
     model.producer_name = "mtl_vision"
     onnx.checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, model.SerializeToString())
+    atomic_write(path, model.SerializeToString())

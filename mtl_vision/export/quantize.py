@@ -1,6 +1,4 @@
-"""An 8-bit copy of an exported model: convolutions in int8, scales taken from pictures of the training split."""
-
-from __future__ import annotations
+"""An 8-bit copy of an exported model: convolutions in int8, scales taken from images of the training split."""
 
 import logging
 import tempfile
@@ -13,33 +11,31 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mtl_vision.runtime.contract import MANIFEST_KEY
-from mtl_vision.runtime.files import write_whole
+from mtl_vision.runtime.files import atomic_write
 
 
-class _Pictures(CalibrationDataReader):
-    """Pictures (N, H, W, 3) one by one."""
-
-    def __init__(self, pictures: np.ndarray) -> None:
-        self.batches = iter([{"image": pictures[i : i + 1]} for i in range(len(pictures))])
+class _Images(CalibrationDataReader):
+    def __init__(self, images: np.ndarray) -> None:
+        self.batches = iter([{"image": image[None]} for image in images])
 
     def get_next(self) -> Any:
         return next(self.batches, None)
 
 
-def quantize(path: Path, out: Path, pictures: np.ndarray) -> None:
-    """Write the 8-bit model of `path` to `out`, calibrated on pictures (N, H, W, 3) uint8 at the model's size.
+def quantize(path: Path, out: Path, images: np.ndarray) -> None:
+    """Write the 8-bit model of `path` to `out`, calibrated on images (N, H, W, 3) uint8 at the model's size.
 
     The last layer of every head stays in float: what it gives is metres and directions, not features.
     """
     logging.getLogger().setLevel(logging.ERROR)
-    original = onnx.load(path)
+    manifest = [entry for entry in onnx.load(path).metadata_props if entry.key == MANIFEST_KEY]
     with tempfile.TemporaryDirectory() as folder:
         prepared, small = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
             str(small),
-            _Pictures(pictures),
+            _Images(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             nodes_to_exclude=_last_convolutions(onnx.load(prepared)),
@@ -49,21 +45,19 @@ def quantize(path: Path, out: Path, pictures: np.ndarray) -> None:
         )
         model = onnx.load(small)
     del model.metadata_props[:]
-    for entry in original.metadata_props:
-        if entry.key == MANIFEST_KEY:
-            model.metadata_props.add().CopyFrom(entry)
+    model.metadata_props.extend(manifest)
     onnx.checker.check_model(model)
-    write_whole(out, model.SerializeToString())
+    atomic_write(out, model.SerializeToString())
 
 
 def _last_convolutions(model: onnx.ModelProto) -> list[str]:
     """Names of the convolutions from which no other convolution is reached."""
-    reaches: dict[str, bool] = {}  # tensor -> whether a convolution comes after it
+    reaching: set[str] = set()  # tensors after which a convolution comes
     last: list[str] = []
     for node in reversed(model.graph.node):
-        after = any(reaches.get(name, False) for name in node.output)
+        after = not reaching.isdisjoint(node.output)
         if node.op_type == "Conv" and not after:
             last.append(node.name)
-        for name in node.input:
-            reaches[name] = reaches.get(name, False) or after or node.op_type == "Conv"
+        if after or node.op_type == "Conv":
+            reaching.update(node.input)
     return last

@@ -1,6 +1,4 @@
-"""Hold the ONNX file against the torch network, output by output, in physical units."""
-
-from __future__ import annotations
+"""Compare the ONNX file with the torch network, output by output, in physical units."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,58 +8,53 @@ import numpy as np
 import torch
 
 from mtl_vision.export.graph import Deployed
+from mtl_vision.runtime.contract import Output
 from mtl_vision.runtime.kinds import KINDS
-from mtl_vision.runtime.session import Session
+from mtl_vision.runtime.model import Model
 
 BATCHES = (1, 2, 5)
-# kind -> (figure, limit, whether the figure must stay below it)
-LIMITS: dict[str, tuple[str, float, bool]] = {
-    "scalar_map": ("max_difference", 1e-2, True),
-    "unit_vector_map": ("max_degrees", 0.5, True),
-    "label_map": ("share_equal", 0.999, False),
-}
-UNITS = {"max_degrees": "deg", "mean_degrees": "deg", "share_equal": ""}
 
 
 class VerifyError(Exception):
-    """An output differs; the message names it. The file stays where it is."""
+    """Outputs differ; the message names them. The file stays where it is."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One comparison."""
+    """One comparison: of a batch size, or of two files (0)."""
 
     batch: int
-    output: str
+    output: Output
     values: Mapping[str, float]
-    unit: str
 
     def __str__(self) -> str:
-        said = "  ".join(f"{name} {v:.3g} {UNITS.get(name, self.unit)}".rstrip() for name, v in self.values.items())
-        return f"batch {self.batch}  {self.output:<14}{said}"
+        unit = KINDS[self.output.kind].unit
+        unit = self.output.unit if unit is None else unit
+        texts = "  ".join(f"{name} {value:.3g} {unit}".rstrip() for name, value in self.values.items())
+        return (f"batch {self.batch}  " if self.batch else "") + f"{self.output.name:<14}{texts}"
 
 
 def verify(path: Path, module: Deployed, images: np.ndarray | None = None) -> list[Figure]:
-    """Compare on pictures (N, H, W, 3) uint8, or on smooth random ones. Raises VerifyError after all were compared."""
-    session = Session(path)
+    """Compare on images (N, H, W, 3) uint8, or on smooth random ones. Raises VerifyError after all were compared."""
+    session = Model(path)
     m = session.manifest
     figures: list[Figure] = []
     failures: list[str] = []
     for batch in BATCHES:
-        size = (m.height, m.width) if not m.dynamic_size else tuple(m.stride * max(batch, 2) for _ in range(2))
-        pictures = (
-            smooth_noise(batch, size) if images is None or m.dynamic_size else images[np.arange(batch) % len(images)]
-        )
+        if images is None or m.dynamic_size:
+            side = m.stride * max(batch, 2)
+            taken = smooth_noise(batch, (side, side) if m.dynamic_size else (m.height, m.width))
+        else:
+            taken = images[np.arange(batch) % len(images)]
         with torch.inference_mode():
-            truth = module(torch.from_numpy(pictures))
-        got = session.run(pictures)
+            truth = module.maps(torch.from_numpy(taken))
+        found = session.run(taken)
         for output, expected in zip(m.outputs, truth, strict=True):
-            if output.kind == "label_map" and expected.ndim == 4:
-                expected = expected.argmax(dim=1)
-            values = KINDS[output.kind].compare(got[output.name], expected.numpy())
-            figures.append(Figure(batch, output.name, values, output.unit))
-            name, limit, below = LIMITS[output.kind]
-            if not (values[name] <= limit if below else values[name] >= limit):
+            kind = KINDS[output.kind]
+            values = kind.compare(found[output.name], expected.numpy())
+            figures.append(Figure(batch, output, values))
+            name, limit = kind.tolerance
+            if not values[name] <= limit:  # NaN is beyond any limit
                 failures.append(
                     f"output '{output.name}' at batch {batch}: {name} is {values[name]:.4g}, limit {limit:g}"
                 )
@@ -70,8 +63,15 @@ def verify(path: Path, module: Deployed, images: np.ndarray | None = None) -> li
     return figures
 
 
+def differences(a: Path, b: Path, images: np.ndarray) -> list[Figure]:
+    """How far two files differ, by output."""
+    first, second = Model(a), Model(b)
+    x, y = first.run(images), second.run(images)
+    return [Figure(0, o, KINDS[o.kind].compare(x[o.name], y[o.name])) for o in first.manifest.outputs]
+
+
 def smooth_noise(count: int, size: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Random pictures (N, H, W, 3) uint8 with structure at all scales, as photographs have."""
+    """Random images (N, H, W, 3) uint8 with structure at all scales, as photographs have."""
     rng = np.random.default_rng(seed)
     total = np.zeros((count, *size, 3), np.float32)
     for cell in (2, 8, 32):

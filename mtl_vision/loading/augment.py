@@ -1,11 +1,9 @@
 """Augmentation: geometry-correct albumentations transforms, and presets by name.
 
-The whole Sample travels through the pipeline as the target `sample`, in a chain of one's own as well:
+The Sample travels through the pipeline as the target `sample`, in a chain of one's own as well:
 
-    A.Compose([ZoomCrop((288, 384)), Flip(), OnPicture(A.RandomGamma(p=0.3))])(sample=sample)["sample"]
+    A.Compose([ZoomCrop((288, 384)), Flip(), OnImage(A.RandomGamma(p=0.3))])(sample=sample)["sample"]
 """
-
-from __future__ import annotations
 
 import os
 import random
@@ -20,15 +18,16 @@ import numpy as np
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.loading import geometry
 from mtl_vision.runtime.kinds import Size
+from mtl_vision.runtime.near import did_you_mean
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for a newer release at import
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # at import it would look for a newer release on the network
 import albumentations as A
 
 GREY = np.array((0.299, 0.587, 0.114))  # what red, green and blue add to the brightness that is seen
 
 
 class _SampleTransform(A.DualTransform):
-    """A transform of the whole sample; subclasses say how in `move`."""
+    """A transform of image, targets and camera together, by `move`."""
 
     @property
     def targets(self) -> dict[str, Callable[..., Any]]:
@@ -53,7 +52,7 @@ class ZoomCrop(_SampleTransform):
         r = self.py_random
         return {"s": r.uniform(*self.zoom), "at": (r.random(), r.random())}
 
-    def move(self, sample: Sample, s: float = 1.0, at: tuple[float, float] = (0, 0), **params: Any) -> Sample:
+    def move(self, sample: Sample, s: float, at: tuple[float, float], **params: Any) -> Sample:
         H, W = sample.size
         height = round(H / s)
         width = round(height * W / H)
@@ -93,36 +92,23 @@ class Colour(_SampleTransform):
         self.strength = strength
 
     def get_params(self) -> dict[str, Any]:
-        def factor() -> float:
-            return self.py_random.uniform(1 - self.strength, 1 + self.strength)
+        r, strength = self.py_random, self.strength
+        turn = r.uniform(-strength / 8, strength / 8)
+        factors = {name: r.uniform(1 - strength, 1 + strength) for name in ("brightness", "contrast", "saturation")}
+        return factors | {"turn": turn}
 
-        turn = self.py_random.uniform(-self.strength / 8, self.strength / 8)
-        return {"brightness": factor(), "contrast": factor(), "saturation": factor(), "turn": turn}
-
-    def move(
-        self,
-        sample: Sample,
-        brightness: float = 1.0,
-        contrast: float = 1.0,
-        saturation: float = 1.0,
-        turn: float = 0.0,
-        **params: Any,
-    ) -> Sample:
-        to_grey = np.tile(GREY, (3, 1))
-        matrix = saturation * _hue(turn) + (1 - saturation) * to_grey
+    def move(self, sample: Sample, **params: Any) -> Sample:
+        brightness, contrast, saturation = (params.get(name, 1.0) for name in ("brightness", "contrast", "saturation"))
+        # the rotation about the grey axis by a share of a turn; a third takes red to green to blue
+        hue, _ = cv2.Rodrigues(np.full(3, 2 * np.pi * params.get("turn", 0.0) / np.sqrt(3)))
+        matrix = saturation * hue + (1 - saturation) * np.tile(GREY, (3, 1))
         mean = GREY @ cv2.mean(sample.image)[:3]
         offset = np.full((3, 1), (1 - contrast) * brightness * mean)
         return replace(sample, image=cv2.transform(sample.image, np.hstack([contrast * brightness * matrix, offset])))
 
 
-def _hue(turn: float) -> np.ndarray:
-    """The rotation (3, 3) about the grey axis by a share of a turn; a third takes red to green to blue."""
-    rotation, _ = cv2.Rodrigues(np.full(3, 2 * np.pi * turn / np.sqrt(3)))
-    return rotation
-
-
 class Noise(_SampleTransform):
-    """Normal noise on every value of the picture, its deviation uniform in `sigma` (grey levels of 255)."""
+    """Normal noise on every value of the image, its deviation uniform in `sigma` (grey levels of 255)."""
 
     QUANTILES = np.array([NormalDist().inv_cdf((k + 0.5) / 256) for k in range(256)], np.float32)
 
@@ -141,7 +127,7 @@ class Noise(_SampleTransform):
 
 
 class Cutout(_SampleTransform):
-    """One to `count` rectangles in a random colour; their sides are uniform in `side`, shares of the picture's."""
+    """One to `count` rectangles in a random colour; their sides are uniform in `side`, shares of the image's."""
 
     def __init__(self, count: int = 4, side: tuple[float, float] = (0.08, 0.25), p: float = 0.5) -> None:
         super().__init__(p=p)
@@ -150,10 +136,8 @@ class Cutout(_SampleTransform):
 
     def get_params(self) -> dict[str, Any]:
         r = self.py_random
-        shares = [
-            (r.uniform(*self.side), r.uniform(*self.side), r.random(), r.random())
-            for _ in range(r.randint(1, self.count))
-        ]
+        count = r.randint(1, self.count)
+        shares = [(r.uniform(*self.side), r.uniform(*self.side), r.random(), r.random()) for _ in range(count)]
         return {"shares": shares, "colours": [r.choices(range(256), k=3) for _ in shares]}
 
     def move(self, sample: Sample, shares: Any = (), colours: Any = (), **params: Any) -> Sample:
@@ -166,17 +150,16 @@ class Cutout(_SampleTransform):
         return geometry.cut(sample, windows, colours)
 
 
-class OnPicture(_SampleTransform):
-    """A transform of albumentations' own, on the picture alone: one that leaves every pixel at its place.
+class OnImage(_SampleTransform):
+    """A transform of albumentations' own, on the image only: one that leaves every pixel at its place.
 
-    p: how often it is asked; the transform then goes by its own. Raises TypeError for one that moves pixels.
+    p: how often it is applied; the transform's own p then decides again. Raises TypeError for one that moves pixels.
     """
 
     def __init__(self, transform: A.ImageOnlyTransform | A.BaseCompose, p: float = 1.0) -> None:
         if not _leaves_pixels(transform):
-            raise TypeError(
-                f"{type(transform).__name__} may move pixels: expected an ImageOnlyTransform of albumentations"
-            )
+            name = type(transform).__name__
+            raise TypeError(f"{name} may move pixels: expected an ImageOnlyTransform of albumentations")
         self.transform = transform
         super().__init__(p=p)
 
@@ -193,13 +176,12 @@ class OnPicture(_SampleTransform):
 
 
 def _leaves_pixels(transform: object) -> bool:
-    """Whether it, or each that it is composed of, changes values alone."""
     if isinstance(transform, A.BaseCompose):
         return all(map(_leaves_pixels, transform.transforms))
     return isinstance(transform, A.ImageOnlyTransform)
 
 
-class Blur(OnPicture):
+class Blur(OnImage):
     """Gaussian blur, its deviation uniform in `sigma` (pixels)."""
 
     def __init__(self, sigma: tuple[float, float] = (0.3, 1.5), p: float = 0.5) -> None:
@@ -207,16 +189,12 @@ class Blur(OnPicture):
         self.sigma = sigma
 
 
-def _strong(size: Size) -> list[A.BasicTransform]:
-    return [ZoomCrop(size, (1.0, 2.0)), Flip(p=0.5), Rotate(5.0, p=0.3), Colour(0.4)]
-
-
 PRESETS: dict[str, Callable[[Size], Sequence[A.BasicTransform]]] = {
     "none": lambda size: [],
     "flip": lambda size: [Flip(p=0.5)],
     "standard": lambda size: [ZoomCrop(size, (1.0, 1.5)), Flip(p=0.5), Colour()],
-    "strong": _strong,
-    "heavy": lambda size: [*_strong(size), Blur(p=0.2), Noise(p=0.2), Cutout(p=0.3)],
+    "strong": lambda size: [ZoomCrop(size, (1.0, 2.0)), Flip(p=0.5), Rotate(5.0, p=0.3), Colour(0.4)],
+    "heavy": lambda size: [*PRESETS["strong"](size), Blur(p=0.2), Noise(p=0.2), Cutout(p=0.3)],
 }
 
 
@@ -225,11 +203,12 @@ class Augmentation:
 
     def __init__(self, preset: str, size: Size) -> None:
         if preset not in PRESETS:
-            raise ValueError(f"unknown augmentation '{preset}': expected {', '.join(PRESETS)}")
+            near = did_you_mean(preset, PRESETS)
+            raise ValueError(f"unknown augmentation '{preset}'{near}; expected {', '.join(PRESETS)}")
         self.size = size
         self.chain = A.Compose(list(PRESETS[preset](size)))
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
-        # one stream for the whole chain: set_random_seed would give every transform the same draws
+        # one stream for all of the chain: set_random_seed would give every transform the same draws
         self.chain.set_random_state(np.random.default_rng(seed), random.Random(seed))
         return self.chain(sample=sample)["sample"].resized(self.size)

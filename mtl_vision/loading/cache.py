@@ -1,41 +1,33 @@
 """A packed copy of a split on disk, memory-mapped: epochs after the first decode nothing and derive nothing.
 
-Keyed by the files (names, sizes, times), their description and the class set; written whole or not at all; reused over
-runs; shared between worker processes, since mapped pages are. Samples of different sizes can not be packed.
+Keyed by the files (names, sizes, times), their description, the class set and the derived targets; complete or absent;
+reused over runs; shared between worker processes, since mapped pages are. Targets are stored as their kinds pack them.
 """
 
-from __future__ import annotations
-
 import hashlib
+import inspect
 import json
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from mtl_vision.datasets.description import DataError
-from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.folder import FolderDataset, in_threads
 from mtl_vision.datasets.sample import Sample
-from mtl_vision.runtime.kinds import FULL_LENGTH, normalise
+from mtl_vision.datasets.targets import Target, kind_of
 
-# How a target is stored: 16 bits for normals keep them to 0.002 degrees
-FORMAT = 3  # raise it when what is derived or how it is stored changes: old copies are then made anew
-STORED: dict[str, tuple[type, tuple[int, ...]]] = {
-    "depth": (np.float32, ()),
-    "normals": (np.int16, (3,)),
-    "segmentation": (np.uint8, ()),
-    "instances": (np.uint8, ()),
-}
+VERSION = 4  # raise it when what is read or how it is stored changes: old copies are then made anew
 
 
 class PackedDataset:
-    """The samples of a FolderDataset, from the packed copy in `folder`, made on first use by `workers` threads."""
+    """The samples of a FolderDataset, from the packed copy in `folder`, made on first use by `workers` threads.
+
+    Raises DataError for samples of different sizes: they can not be packed.
+    """
 
     def __init__(self, source: FolderDataset, folder: Path, workers: int = 1) -> None:
         self.source = source
@@ -58,7 +50,7 @@ class PackedDataset:
         return unpacked(self.stored(index, tuple(self.arrays)))
 
     def stored(self, index: int, names: Sequence[str]) -> Sample:
-        """One sample with the targets of these names alone, as views of the mapped files; normals in 16 bits."""
+        """One sample with the targets of these names, packed: views of the mapped files."""
         kept = {name: k for k, name in enumerate(self.arrays) if name in names and self.present[index, k]}
         targets = {name: self.arrays[name][index] for name in kept}
         image = self.image[index]
@@ -66,11 +58,8 @@ class PackedDataset:
 
 
 def unpacked(sample: Sample) -> Sample:
-    """The sample with float32 normals, if they are in 16 bits."""
-    normals = sample.targets.get("normals")
-    if normals is None or normals.dtype != np.int16:
-        return sample
-    return replace(sample, targets=sample.targets | {"normals": normalise(normals)})
+    """The sample with its targets as maps, where they are packed."""
+    return replace(sample, targets={name: kind_of(name).unpack(array) for name, array in sample.targets.items()})
 
 
 def _mapped(path: Path) -> np.ndarray:
@@ -78,14 +67,24 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def _key(source: FolderDataset) -> str:
-    stats = []
-    for name, stem, path in source.paths():
-        if path.exists():  # a listed picture may be missing: to read it says so
-            stat = path.stat()
-            stats.append((name, stem, os.path.relpath(path, source.root), stat.st_size, stat.st_mtime_ns))
-    told: list[Any] = [stats, source.description.to_yaml(), source.classes and source.classes.names, FORMAT]
-    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    stats = [
+        (name, stem, os.path.relpath(path, source.root), (stat := path.stat()).st_size, stat.st_mtime_ns)
+        for name, stem, path in source.paths()
+        if path.exists()  # a listed image that is missing fails when it is read
+    ]
+    classes = source.classes and source.classes.names
+    derived = [(target.name, _code(target)) for target in source.derived]
+    content = [stats, source.description.to_yaml(), classes, derived, VERSION]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
     return f"{source.root.resolve().name}-{source.split}-{digest}"
+
+
+def _code(target: Target) -> str:
+    """The source of the function that derives a target: a copy made by another one is not taken."""
+    try:
+        return inspect.getsource(target.derive)  # type: ignore[arg-type]
+    except (OSError, TypeError):  # typed at a prompt, or no plain function
+        return repr(target.derive)
 
 
 def _pack(source: FolderDataset, folder: Path, workers: int) -> None:
@@ -94,10 +93,11 @@ def _pack(source: FolderDataset, folder: Path, workers: int) -> None:
     work.mkdir(parents=True)
     try:
         size = source[0].size
-        shapes = {"image": (np.uint8, (3,))} | {name: STORED[name] for name in source.target_names}
+        kinds = {name: kind_of(name) for name in source.target_names}
+        types = {"image": (np.uint8, (3,))} | {name: (kind.packed, kind.tail) for name, kind in kinds.items()}
         arrays = {
             name: np.lib.format.open_memmap(work / f"{name}.npy", "w+", dtype, (len(source), *size, *tail))
-            for name, (dtype, tail) in shapes.items()
+            for name, (dtype, tail) in types.items()
         }
         present = np.zeros((len(source), len(source.target_names)), bool)
 
@@ -105,21 +105,15 @@ def _pack(source: FolderDataset, folder: Path, workers: int) -> None:
             sample = source[index]
             if sample.size != size:
                 raise DataError(
-                    f"{source.images[sample.name]} is {sample.size} (H, W), the first picture {size}: "
-                    "set data.cache to null for pictures of different sizes"
+                    f"{source.images[sample.name]} is {sample.size} (H, W), the first image {size}: images of "
+                    "different sizes can not be packed; use the data set without a cache"
                 )
             arrays["image"][index] = sample.image
-            for k, name in enumerate(source.target_names):
-                if name in sample.targets:
-                    value = sample.targets[name]
-                    arrays[name][index] = np.rint(value * FULL_LENGTH) if name == "normals" else value
-                    present[index, k] = True
+            present[index] = [name in sample.targets for name in kinds]
+            for name, array in sample.targets.items():
+                arrays[name][index] = kinds[name].pack(array)
 
-        with ThreadPoolExecutor(max(workers, 1)) as pool:  # decoding and fitting run outside Python's lock
-            for _ in tqdm(
-                pool.map(store, range(len(source))), total=len(source), desc=f"packing {source.split}", leave=False
-            ):
-                pass
+        in_threads(store, len(source), f"packing {source.split}", workers)
         np.save(work / "present.npy", present)
         for name in list(arrays):
             arrays.pop(name).flush()  # and unmapped: some systems do not rename a folder with mapped files

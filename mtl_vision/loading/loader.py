@@ -1,14 +1,11 @@
-"""From samples to batches: seeded order, augmentation, collation. Every draw depends on (seed, epoch, index) alone.
+"""From samples to batches: seeded order, augmentation, collation. Every draw depends on (seed, epoch, index) only.
 
 Shape legend: B batch, H height, W width.
 """
 
 from __future__ import annotations
 
-import ctypes
-import math
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Protocol
@@ -19,15 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mtl_vision.datasets.sample import Sample
-from mtl_vision.loading import geometry
+from mtl_vision.datasets.targets import kind_of, target_of
 from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset, unpacked
-from mtl_vision.loading.shared import Slots, Slotted
-from mtl_vision.runtime.kinds import KINDS, Size
-
-DTYPE = {"depth": np.float32, "normals": np.float32}  # label maps are uint8
-TAIL = {"normals": (3,)}
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+from mtl_vision.runtime.kinds import Size
 
 
 class Samples(Protocol):
@@ -41,8 +33,8 @@ class Samples(Protocol):
 class Batch:
     """A batch on one device.
 
-    image: (B, 3, H, W) uint8 RGB, channels last in memory. targets: depth (B, 1, H, W) float32, normals (B, 3, H, W)
-    float32, segmentation (B, H, W) uint8. present: the targets with any valid pixel, known without asking a GPU.
+    image: (B, 3, H, W) uint8 RGB, channels last in memory. targets, as their kinds have them: depth (B, 1, H, W)
+    float32, normals (B, 3, H, W) float32, segmentation (B, H, W) uint8. present: the targets with any valid pixel.
     """
 
     names: list[str]
@@ -52,60 +44,36 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
-        image = self.image.to(device, non_blocking=True)
-        targets = {name: target.to(device, non_blocking=True) for name, target in self.targets.items()}
-        return Batch(self.names, image, targets, self.present)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """Called by the loader's pinning thread."""
-        targets = {name: target.pin_memory() for name, target in self.targets.items()}
-        return Batch(self.names, self.image.pin_memory(), targets, self.present)
+        return self._each(Tensor.pin_memory)
 
-
-@dataclass
-class _Written:
-    """A batch that a worker has written to a slot."""
-
-    slot: int
-    names: list[str]
-    present: frozenset[str]
+    def _each(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        targets = {name: move(target) for name, target in self.targets.items()}
+        return replace(self, image=move(self.image), targets=targets)
 
 
 class _View(Dataset):
-    """Samples at one size with these targets alone, augmented by the seed that comes with the index.
+    """Samples at one size with these targets only, augmented by the seed that comes with the index."""
 
-    memory: the slots that batches are written to, or None.
-    """
-
-    def __init__(
-        self,
-        samples: Samples,
-        targets: Sequence[str],
-        size: Size,
-        augment: Augmentation | None,
-        memory: Tensor | None = None,
-    ) -> None:
-        self.samples, self.targets, self.size, self.augment, self.memory = samples, targets, size, augment, memory
+    def __init__(self, samples: Samples, targets: Sequence[str], size: Size, augment: Augmentation | None) -> None:
+        self.samples, self.size, self.augment = samples, size, augment
+        self.targets = {name: target_of(name) for name in targets}  # which a worker that is not forked registers
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         index, seed = key
-        sample = self._read(index)
+        if isinstance(self.samples, PackedDataset):
+            sample = self.samples.stored(index, tuple(self.targets))
+        else:
+            sample = self.samples[index]
+            sample = replace(sample, targets={name: t for name, t in sample.targets.items() if name in self.targets})
         return unpacked(self.augment(sample, seed) if self.augment else sample.resized(self.size))
 
-    def __getitems__(self, asked: tuple[int | None, Sequence[tuple[int, int]]]) -> Batch | _Written:
-        """A whole batch, for torch's loader."""
-        slot, keys = asked
-        samples = (self[key] for key in keys)
-        if slot is None or self.memory is None:
-            return collate(samples, self.targets, len(keys))
-        arrays = _room(self.targets, len(keys), self.size, self.memory[slot].numpy())
-        return _Written(slot, *_fill(arrays, samples))
-
-    def _read(self, index: int) -> Sample:
-        if isinstance(self.samples, PackedDataset):
-            return self.samples.stored(index, self.targets)
-        sample = self.samples[index]
-        return replace(sample, targets={name: t for name, t in sample.targets.items() if name in self.targets})
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Batch:
+        """A batch, for torch's loader: each sample is written to its place as it comes."""
+        return collate((self[key] for key in keys), tuple(self.targets), len(keys))
 
 
 class EpochSampler(Sampler):
@@ -131,7 +99,7 @@ class EpochSampler(Sampler):
         mine = order[: len(self) * self.batch_size * self.world] if self.train else order
         mine = mine[self.rank :: self.world]
         starts = range(0, len(mine), self.batch_size)
-        # no generator: the epoch is that of this call, not of the first batch asked for
+        # no generator: the epoch is that of this call, not of the first batch that is taken
         return iter([[(int(i), int(seeds[i])) for i in mine[at : at + self.batch_size]] for at in starts])
 
 
@@ -139,54 +107,28 @@ def collate(samples: Iterable[Sample], targets: Sequence[str], count: int) -> Ba
     """A batch of `count` samples of one size; a target that a sample lacks is filled with invalid pixels."""
     samples = iter(samples)
     first = next(samples)
-    arrays = _room(targets, count, first.size)
-    return _batch(arrays, *_fill(arrays, chain([first], samples)))
-
-
-def _room(targets: Sequence[str], count: int, size: Size, memory: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Arrays for `count` pictures and their targets; in `memory`, bytes, if it is given."""
-    shapes = {"image": (count, *size, 3)} | {name: (count, *size, *TAIL.get(name, ())) for name in targets}
-    arrays, at = {}, 0
-    for name in sorted(shapes, key=lambda name: name not in DTYPE):  # floats first: they begin at multiples of 4
-        dtype = np.dtype(DTYPE.get(name, np.uint8))
-        end = at + math.prod(shapes[name]) * dtype.itemsize
-        here = None if memory is None else memory[at:end].view(dtype).reshape(shapes[name])
-        arrays[name] = np.empty(shapes[name], dtype) if here is None else here
-        at = end
-    return {name: arrays[name] for name in shapes}
-
-
-def _fill(arrays: dict[str, np.ndarray], samples: Iterable[Sample]) -> tuple[list[str], frozenset[str]]:
-    """Write each sample to its place as it comes; returns their names and the targets with any valid pixel."""
+    kinds = {name: kind_of(name) for name in targets}
+    images = np.empty((count, *first.size, 3), np.uint8)
+    maps = {name: np.empty((count, *first.size, *kind.tail), kind.dtype) for name, kind in kinds.items()}
     names: list[str] = []
-    for k, sample in enumerate(samples):
+    for k, sample in enumerate(chain([first], samples)):
         names.append(sample.name)
-        for name, array in arrays.items():
-            if name == "image":
-                array[k] = sample.image
-            else:
-                array[k] = sample.targets.get(name, KINDS[geometry.KIND_OF[name]].invalid)
-    return names, frozenset(name for name in arrays if name != "image" and _any_valid(name, arrays[name]))
-
-
-def _batch(arrays: dict[str, np.ndarray], names: list[str], present: frozenset[str]) -> Batch:
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    if "depth" in tensors:
-        tensors["depth"] = tensors["depth"].unsqueeze(1)
-    if "normals" in tensors:
-        tensors["normals"] = tensors["normals"].permute(0, 3, 1, 2)
-    return Batch(names, tensors.pop("image").permute(0, 3, 1, 2), tensors, present)
-
-
-def _any_valid(name: str, maps: np.ndarray) -> bool:
-    kind = KINDS[geometry.KIND_OF[name]]
-    return any(kind.valid(array).any() for array in maps)  # the first sample says it, as a rule
+        images[k] = sample.image
+        for name, array in maps.items():
+            array[k] = sample.targets.get(name, kinds[name].invalid)
+    # the first map is enough, as a rule
+    present = frozenset(name for name, array in maps.items() if any(kinds[name].valid(one).any() for one in array))
+    tensors = {name: torch.from_numpy(kinds[name].to_tensor_layout(array)) for name, array in maps.items()}
+    return Batch(names, torch.from_numpy(images).permute(0, 3, 1, 2), tensors, present)
 
 
 class Loader:
     """Batches of one epoch: `for batch in loader.epoch(3)`.
 
-    held: batches that are in use at once; more is no error, but costs fresh memory.
+    samples: a FolderDataset, a PackedDataset, a list. targets: names of those that batches hold; size: (H, W) that
+    samples are brought to; augment: applied to each, by a seed of its own. train: shuffled, and without the last short
+    batch. workers: loading processes, 0 for none. rank, world: which of how many training processes this is. pin: into
+    pinned memory, for a CUDA device. Raises ValueError for a batch that the samples do not fill.
     """
 
     def __init__(
@@ -203,19 +145,19 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         pin: bool = False,
-        held: int = 1,
     ) -> None:
         self.samples, self.targets, self.size = samples, tuple(targets), size
+        if batch_size < 1 or (train and len(samples) < batch_size * world):
+            raise ValueError(
+                f"batch_size is {batch_size}: expected 1 at least, and at most what {len(samples)} samples fill in "
+                f"{world} training process(es)"
+            )
         self.sampler = EpochSampler(len(samples), batch_size, seed, train, rank, world)
-        # what is made ahead, what has come, and what is in use; pinned memory is kept for reuse by torch itself
-        room = _room(self.targets, batch_size, size)
-        bytes_ = sum(array.nbytes for array in room.values())
-        self.slots = Slots(2 * workers + 1 + 2 * held, bytes_) if workers and not pin else None
         self.loader = DataLoader(
-            _View(samples, self.targets, size, augment, self.slots and self.slots.memory),
-            batch_sampler=Slotted(self.sampler, self.slots),
+            _View(samples, self.targets, size, augment),
+            batch_sampler=self.sampler,
             num_workers=workers,
-            collate_fn=_whole,  # `__getitems__` gives batches
+            collate_fn=_same,  # `__getitems__` gives batches
             persistent_workers=workers > 0,
             pin_memory=pin,
             worker_init_fn=as_worker,
@@ -229,15 +171,7 @@ class Loader:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, in the order that (seed, epoch) fixes."""
         self.sampler.epoch = epoch
-        return (self._received(batch) for batch in self.loader)
-
-    def _received(self, batch: Batch | _Written) -> Batch:
-        if isinstance(batch, Batch):
-            return batch
-        assert self.slots is not None
-        memory = self.slots.lend(batch.slot)
-        arrays = _room(self.targets, len(batch.names), self.size, memory)
-        return _batch(arrays, batch.names, batch.present)
+        return iter(self.loader)
 
     def spread(self, count: int = 6) -> Batch:
         """A batch of `count` samples from all over the set, always the same ones; meant for an evaluation loader."""
@@ -246,7 +180,7 @@ class Loader:
         return collate(samples, self.targets, len(picks))
 
 
-def _whole(batch: Any) -> Any:
+def _same(batch: Any) -> Any:
     return batch
 
 
@@ -255,7 +189,3 @@ def as_worker(_: int = 0) -> None:
     import cv2
 
     cv2.setNumThreads(0)  # the workers are the parallelism
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        # keep the memory of one sample for the next: by default glibc gives it back, and gets it page by page again
-        libc.mallopt(M_TRIM_THRESHOLD, 2**30)
-        libc.mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that older ones take

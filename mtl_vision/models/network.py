@@ -3,22 +3,23 @@
 Shape legend: B batch, C channels, H height, W width.
 """
 
-from __future__ import annotations
-
-import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from copy import deepcopy
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtl_vision.models.backbone import Backbone, input_multiple
-from mtl_vision.models.fusion import Fusion, conv_norm_act, upsample
+from mtl_vision.models.backbone import Backbone, TimmBackbone
+from mtl_vision.models.decoder import ConvHead, Decoder, Fusion, Head, upsample
+from mtl_vision.runtime.near import did_you_mean
+
+Place = Literal["last_shared", "backbone"]
 
 
 class TaskHead(Protocol):
-    """What the network has to know of a task."""
+    """What the network needs of a task."""
 
     channels: int
 
@@ -26,46 +27,45 @@ class TaskHead(Protocol):
     def initial_bias(self) -> list[float] | None: ...
 
 
-class Head(nn.Sequential):
-    """z (B, width, h, w) -> raw map (B, C, h, w): one 3x3 convolution to half the width, then a 1x1 one."""
-
-    def __init__(self, width: int, channels: int, bias: Sequence[float] | None = None) -> None:
-        last = nn.Conv2d(width // 2, channels, 1)
-        nn.init.normal_(last.weight, std=0.01)
-        last.bias = nn.Parameter(torch.zeros(channels) if bias is None else torch.tensor(bias))
-        super().__init__(conv_norm_act(width, width // 2), last)
-
-
 class Network(nn.Module):
-    """A timm backbone, a fusion to stride 4 with the last shared layer, and a head a task.
+    """A backbone, a decoder to stride 4 with the last shared layer, and a head per task.
 
-    tasks: name -> task. size: the image size (H, W) it will see; other sizes work too, unless the backbone's position
-    tables are of fixed size (it says so). Sides that are no multiple of `multiple` are padded at the right and bottom
-    by repeating the edge, and the maps are cut back.
+    tasks: name -> task. Image sides that are no multiple of the backbone's `multiple` are padded at the right and
+    bottom by repeating the edge, and the maps are cut back.
+
+    Args:
+        backbone: any timm model that gives features, or a backbone of your own
+        decoder: from the backbone's features to the shared map; the name of a class gives its default settings
+        head: from the shared map to a task's; likewise
+        size: height and width of the images it will see; others work too, unless the backbone's size is fixed
+        pretrained: true (timm's weights, fetched), false, or a local weights file
     """
 
     def __init__(
         self,
         tasks: Mapping[str, TaskHead],
-        backbone: str = "mobilenetv4_conv_small",
-        pretrained: bool | str = False,
+        backbone: Backbone | str = "mobilenetv4_conv_small",
+        decoder: Decoder | str = Fusion(),  # noqa: B008 (a copy of it is built)
+        head: Head | str = ConvHead(),  # noqa: B008
+        *,
         size: tuple[int, int] = (144, 192),
-        width: int = 64,
+        pretrained: bool | str = False,
     ) -> None:
         super().__init__()
-        if width % 16:
-            raise ValueError(f"model.width is {width}: expected a multiple of 16 (64, 96, 128)")
         self.tasks = dict(tasks)
-        self.multiple = input_multiple(backbone)
-        padded = (
-            math.ceil(size[0] / self.multiple) * self.multiple,
-            math.ceil(size[1] / self.multiple) * self.multiple,
-        )
-        self.backbone = Backbone(backbone, pretrained, padded)
-        self.fusion = Fusion(self.backbone.channels, width)
-        self.heads = nn.ModuleDict(
-            {name: Head(width, task.channels, task.initial_bias()) for name, task in tasks.items()}
-        )
+        if isinstance(backbone, str):
+            backbone = TimmBackbone(backbone, pretrained, size)
+        elif pretrained:
+            raise ValueError(f"pretrained is {pretrained}: expected a timm model's name as backbone, found a module")
+        backbone.check(size)
+        self.backbone = backbone
+        self.multiple = backbone.multiple
+        self.decoder: Decoder = unbuilt(Decoder, decoder)
+        self.decoder.build(backbone.channels)
+        heads = {name: unbuilt(Head, head) for name in tasks}
+        for name, task in tasks.items():
+            heads[name].build(self.decoder.width, task.channels, task.initial_bias())
+        self.heads = nn.ModuleDict(heads)
         self.register_buffer("mean", 255 * torch.tensor(self.backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(self.backbone.std).view(1, 3, 1, 1), persistent=False)
         self.mean: Tensor
@@ -74,16 +74,13 @@ class Network(nn.Module):
     @property
     def last_shared(self) -> nn.Conv2d:
         """The layer whose output is z; by default its weight is GradNorm's W."""
-        return self.fusion.last_shared
+        return self.decoder.last_shared
 
-    def shared_weight(self, place: str) -> Tensor:
-        """W, the weight at which gradient norms are taken: of the `last_shared` layer, or of the first layer above the
-        deepest features of the `backbone`, where they are as they are within it.
+    def shared_weight(self, place: Place) -> Tensor:
+        """W, where gradient norms are taken: of the `last_shared` layer, or of the first after the `backbone`'s deepest
+        level, where norms are as within the backbone.
         """
-        layers = {"last_shared": self.last_shared, "backbone": self.fusion.deepest}
-        if place not in layers:
-            raise ValueError(f"balancer.place is '{place}': expected {', '.join(layers)}")
-        return layers[place].weight
+        return (self.last_shared if place == "last_shared" else self.decoder.deepest).weight
 
     def encode(self, image: Tensor) -> Tensor:
         """image: (B, 3, H, W), uint8 or float in 0..255, RGB. Returns z (B, width, H' / 4, W' / 4), H' padded."""
@@ -92,7 +89,7 @@ class Network(nn.Module):
         bottom, right = -H % self.multiple, -W % self.multiple
         if bottom or right:
             x = F.pad(x, (0, right, 0, bottom), mode="replicate")
-        return self.fusion(self.backbone(x), (x.shape[-2] // 4, x.shape[-1] // 4))
+        return self.decoder(self.backbone(x), (x.shape[-2] // 4, x.shape[-1] // 4))
 
     def decode(self, z: Tensor, size: tuple[int, int], tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Predictions (B, C, H, W) of `tasks` (default: all) for images of size (H, W), in physical units."""
@@ -107,3 +104,13 @@ class Network(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """decode(encode(image))."""
         return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
+
+
+def unbuilt(base: type, part: Any) -> Any:
+    """A copy of a decoder or head; by the name of its class, one with default settings."""
+    if not isinstance(part, str):
+        return deepcopy(part)
+    known = {cls.__name__: cls for cls in base.__subclasses__()}
+    if part not in known:
+        raise ValueError(f"unknown {base.__name__} '{part}'{did_you_mean(part, known)}: expected {', '.join(known)}")
+    return known[part]()

@@ -1,35 +1,35 @@
-"""The command line: run an exported model over files and folders of pictures."""
-
-from __future__ import annotations
+"""The command line: run an exported model over files and folders of images."""
 
 import argparse
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 from typing import NoReturn
 
 import cv2
 
 from mtl_vision.runtime.contract import ModelError
-from mtl_vision.runtime.pipeline import RESULTS, Summary, collect, run
-from mtl_vision.runtime.session import Session
+from mtl_vision.runtime.inputs import collect
+from mtl_vision.runtime.model import Model
+from mtl_vision.runtime.pipeline import RESULTS, Summary, run
 
 DONE, NOT_STARTED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 SHOWN = 5  # failures named at the end
 
 DESCRIPTION = """\
-Run an exported model over pictures, and keep what it sees at each picture's own size:
-  NAME.<scalar map>.png   16-bit, thousandths of the unit (depth: millimetres), 0 = invalid
-  NAME.<vector map>.png   8-bit RGB of (n + 1) / 2
-  NAME.<label map>.png    palette PNG: pixel values are class ids
-  NAME.overview.jpg       all side by side, for people
-  results.jsonl           a line a picture: status, size, time, files, error"""
+Run an exported model over images, and write the results at each image's own size:
+  NAME.<scalar map>.png       16-bit, thousandths of the unit (depth: millimetres), 0 = invalid
+  NAME.<vector map>.png       8-bit RGB of (n + 1) / 2
+  NAME.<label map>.png        palette PNG: pixel values are class ids
+  NAME.<probability map>.png  8-bit grey, 255 = probability 1
+  NAME.overview.jpg           all side by side, to look at
+  results.jsonl               one line per image: status, size, time, files, error"""
 
 EPILOG = """\
 exit code: 0 all done; 2 some failed (results.jsonl says which and why);
-           1 nothing could start (bad model, no pictures, bad arguments); 130 interrupted, what was finished is kept"""
+           1 nothing could start (bad model, no images, bad arguments); 130 interrupted, what was finished is kept"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,78 +39,54 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run, say how it went. Returns the exit code; wrong arguments exit with code 1."""
+    """Parse, run, report. Returns the exit code; wrong arguments exit with code 1."""
     parser = _arguments()
     args = parser.parse_args(argv)
+    if args.batch < 1 or (args.threads is not None and args.threads < 1):
+        parser.error("--batch and --threads take whole numbers of 1 or more")
     # OpenCV's own complaints about bad files would tear the progress bar; errors say what is wrong
     (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
+    interrupted, before = Event(), signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: object) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, before)
+        print("\nfinishing what is under way (Ctrl-C again stops at once)", file=sys.stderr)
+
     try:
-        session = Session(args.model, args.threads)
+        model = Model(args.model, args.threads)
         items = collect(args.paths, args.out)
         if not any(path.exists() for path, _ in items):
-            raise FileNotFoundError(f"no pictures in {', '.join(map(str, args.paths))}")
-        with _interruptible() as interrupted:
-            summary = run(
-                session, items, args.out, args.save, args.raw, args.batch, args.quiet, lambda: bool(interrupted)
-            )
-            stopped = bool(interrupted)
+            raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
+        signal.signal(signal.SIGINT, interrupt)
+        options = {name: getattr(args, name) for name in ("save", "raw", "batch", "quiet")}
+        summary = run(model, items, args.out, **options, stopped=interrupted.is_set)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (ModelError, OSError, ValueError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return NOT_STARTED
+    finally:
+        signal.signal(signal.SIGINT, before)
     if not args.quiet:
         _report(summary, args.out)
-    if stopped and summary.done + len(summary.failed) < len(items):
+    if interrupted.is_set() and summary.done + len(summary.failed) < len(items):
         return INTERRUPTED
     return SOME_FAILED if summary.failed else DONE
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="mtl-infer",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL.onnx", help="a model made by `python -m export`")
-    parser.add_argument(
-        "paths", metavar="PATH", nargs="+", type=Path, help="pictures, or folders searched to their depths"
-    )
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="mtl-infer", description=DESCRIPTION, epilog=EPILOG, formatter_class=layout)
+    parser.add_argument("model", metavar="MODEL.onnx", help="a model made by `mtl-export`")
+    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="images, or folders with images in them")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--save", metavar="NAME", nargs="+", help="keep these alone: names of outputs, overview")
-    parser.add_argument("--raw", action="store_true", help="keep the arrays too, as NAME.npz (float32; labels uint8)")
-    parser.add_argument("--batch", metavar="N", type=_positive, default=1, help="pictures a run of the network (1)")
-    parser.add_argument("--threads", metavar="N", type=_positive, help="threads of the network (one a core)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, failures alone")
+    parser.add_argument("--save", metavar="NAME", nargs="+", help="keep only these: names of outputs, overview")
+    parser.add_argument("--raw", action="store_true", help="also keep the arrays, as NAME.npz (float32; labels uint8)")
+    parser.add_argument("--batch", metavar="N", type=int, default=1, help="images per run of the network (1)")
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of the network (one per core)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, only failures")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-_positive.__name__ = "positive whole number"  # argparse names the type in its error
-
-
-@contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Let the first Ctrl-C be noted in the list, so that work under way is finished; a second one stops at once."""
-    noted: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        noted.append(number)
-        signal.signal(signal.SIGINT, before)
-        print("\nfinishing what is under way (Ctrl-C again stops at once)", file=sys.stderr)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield noted
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _report(summary: Summary, out: Path) -> None:
@@ -121,7 +97,3 @@ def _report(summary: Summary, out: Path) -> None:
         print(f"  failed: {path}: {reason}".encode(errors="backslashreplace").decode())
     if len(summary.failed) > SHOWN:
         print(f"  ... and {len(summary.failed) - SHOWN} more")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,9 @@
-"""Read any picture a user may have as (H, W, 3) uint8 RGB, upright; or say what is wrong with it."""
+"""Images in files and in memory, as (H, W, 3) uint8 RGB; or an error that says what is wrong with them."""
 
-from __future__ import annotations
-
+import os
 import re
-import stat
-import struct
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -13,34 +11,61 @@ import numpy as np
 SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"]
 )
-MAX_PIXELS = 2**28  # a 200 megapixel phone picture passes
+MAX_PIXELS = 2**28  # a 200 megapixel phone photo passes
 MAX_BYTES = 2**30
 FILL = (124, 116, 104)  # the mean of ImageNet's pixels, RGB
 
-# EXIF orientation -> (transpose, then reverse rows, then reverse columns)
-TURNS = {
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
 _EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as in JPEG, PNG and WebP
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # skips stuffing, fill and restart marks
 
 
-class ImageError(Exception):
-    """The file cannot be read as a picture; the message says why."""
+class ImageError(ValueError):
+    """The image cannot be read or used; the message says why."""
 
 
-def read_image(path: str | Path, fill: tuple[int, int, int] = FILL) -> np.ndarray:
-    """Read a picture: (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
+class PILImage(Protocol):
+    """What is used of a PIL image, so that PIL need not be installed."""
+
+    def convert(self, mode: str, /) -> Any: ...
+
+
+AnyImage = np.ndarray | str | os.PathLike[str] | PILImage
+
+
+def as_rgb(image: AnyImage, fill: tuple[int, int, int] = FILL, name: str = "image") -> np.ndarray:
+    """An array (H, W, 3) or gray (H, W) of uint8 RGB, a path, or a PIL image -> (H, W, 3) uint8 RGB.
+
+    A file is read by `read_image`; a PIL image keeps its orientation, its transparency is laid over `fill` (RGB).
+    `name` is what errors call the image. Raises ImageError, and TypeError when the image is none of these.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        try:
+            return read_image(image, fill)
+        except ImageError as error:
+            raise ImageError(f"{name} '{image}': {error}") from error
+    if not isinstance(image, np.ndarray) and hasattr(image, "convert"):
+        mode = str(getattr(image, "mode", ""))
+        if mode.startswith(("I", "F")):  # PIL's conversion cuts off at 255
+            raise ImageError(f"{name} is a PIL image of mode '{mode}': expected 8 bits a channel, such as 'RGB'")
+        rgba = np.asarray(image.convert("RGBA"))
+        image = _over(rgba[..., :3], rgba[..., 3:], fill, premultiplied=False)
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"{name} is of type {type(image).__name__}: expected an array, a path or a PIL image")
+    if image.dtype != np.uint8 or not image.size or image.ndim < 2 or image.shape[2:] not in ((), (3,)):
+        raise ImageError(
+            f"{name} is an array {image.shape} of {image.dtype}: expected (H, W, 3) RGB or (H, W) gray, uint8 from 0 "
+            "to 255" + ("; give several images as a list" if image.ndim == 4 else "")
+        )
+    image = np.ascontiguousarray(image)
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
+
+
+def read_image(path: str | os.PathLike[str], fill: tuple[int, int, int] = FILL) -> np.ndarray:
+    """Read an image file: (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
     Gray is repeated to three channels, 16 bits are scaled to 8 (value / 257), transparency is laid over `fill`
-    (RGB), the first picture of an animation or a multi-page file is taken. OpenCV does the decoding.
-    Raises ImageError: missing, a folder, unreadable, empty, truncated, not a picture, float pixels, too large.
+    (RGB), the first image of an animation or a multi-page file is taken. OpenCV decodes.
+    Raises ImageError: missing, a folder, unreadable, empty, truncated, no image, float pixels, too large.
     """
     data = _read_bytes(Path(path))
     if _truncated(data):
@@ -52,11 +77,11 @@ def read_image(path: str | Path, fill: tuple[int, int, int] = FILL) -> np.ndarra
             raise ImageError(_too_large("more than OpenCV decodes")) from error
         raise ImageError(f"OpenCV cannot decode it ({' '.join(str(error).split())})") from error
     if pixels is None:
-        raise ImageError("not a picture that OpenCV can decode, or its data are damaged")
+        raise ImageError("not an image that OpenCV can decode, or its data are damaged")
     if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
         raise ImageError(_too_large(f"{pixels.shape[1]} x {pixels.shape[0]} pixels"))
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"expected 8 or 16 bits a channel, found {pixels.dtype}; convert it to an 8-bit picture")
+        raise ImageError(f"expected 8 or 16 bits a channel, found {pixels.dtype}; convert it to an 8-bit image")
     is_tiff = data[:4] in (b"II*\0", b"MM\0*")
     # OpenCV turns TIFF itself, and multiplies its 8-bit colours by alpha
     rgb = _to_rgb(pixels, fill, premultiplied=is_tiff and pixels.dtype == np.uint8)
@@ -69,15 +94,13 @@ def _too_large(found: str) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        found = path.stat()
-        if stat.S_ISDIR(found.st_mode):
-            raise ImageError("expected a picture, found a folder")
-        if not stat.S_ISREG(found.st_mode):
-            raise ImageError("expected a regular file, found a device or a pipe")
-        if found.st_size == 0:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise ImageError(f"expected an image, found {'a folder' if path.is_dir() else 'a device or a pipe'}")
+        if size == 0:
             raise ImageError("the file is empty")
-        if found.st_size > MAX_BYTES:
-            raise ImageError(f"too large: expected at most {MAX_BYTES >> 20} MiB, found {found.st_size >> 20}")
+        if size > MAX_BYTES:
+            raise ImageError(f"too large: expected at most {MAX_BYTES >> 20} MiB, found {size >> 20}")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise ImageError("no such file") from error
@@ -86,7 +109,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _truncated(data: bytes) -> bool:
-    """Whether the end mark of a JPEG or PNG is missing: some versions of OpenCV give half a picture then.
+    """Whether the end mark of a JPEG or PNG is missing: some versions of OpenCV give half an image then.
 
     The other formats say their own length, which OpenCV checks. What follows the end mark does not matter.
     """
@@ -108,22 +131,21 @@ def _orientation(data: bytes) -> int:
     exif = _EXIF.search(data)
     if exif is None:
         return 1
-    start, order = exif.start(1), "<" if exif[1][:2] == b"II" else ">"
-    try:
-        entries = start + struct.unpack_from(f"{order}I", data, start + 4)[0]
-        for i in range(struct.unpack_from(f"{order}H", data, entries)[0]):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", data, entries + 2 + 12 * i)
-            if tag == 0x0112:
-                return value
-    except struct.error:
-        pass  # damaged EXIF: the pixels may be well
-    return 1
+
+    def number(at: int, length: int = 2) -> int:
+        """From the EXIF data; 0 beyond the end, as damaged data may point there."""
+        at += exif.start(1)
+        return int.from_bytes(data[at : at + length], "little" if exif[1][:2] == b"II" else "big")
+
+    first = number(4, 4) + 2
+    tags = (at for at in range(first, first + 12 * number(first - 2), 12) if number(at) == 0x0112)
+    return next((number(at + 8) for at in tags), 1)
 
 
 def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    transpose, rows, columns = TURNS.get(orientation, (False, False, False))
-    pixels = pixels.swapaxes(0, 1) if transpose else pixels
-    return pixels[:: -1 if rows else 1, :: -1 if columns else 1]
+    """The pixels of that EXIF orientation upright: transposed, rows reversed, columns reversed."""
+    pixels = pixels.swapaxes(0, 1) if 5 <= orientation <= 8 else pixels
+    return pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
 
 
 def _to_rgb(pixels: np.ndarray, fill: tuple[int, int, int], premultiplied: bool) -> np.ndarray:
@@ -131,13 +153,15 @@ def _to_rgb(pixels: np.ndarray, fill: tuple[int, int, int], premultiplied: bool)
     if pixels.dtype == np.uint16:
         pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)  # rounds
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if channels == 1:
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    if channels == 3:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    if channels != 4:
+    if channels == 4:
+        return _over(pixels[..., 2::-1], pixels[..., 3:], fill, premultiplied)
+    if channels not in (1, 3):
         raise ImageError(f"expected 1, 3 or 4 channels, found {channels}")
-    rgb, alpha = pixels[..., 2::-1], pixels[..., 3:]
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if channels == 1 else cv2.COLOR_BGR2RGB)
+
+
+def _over(rgb: np.ndarray, alpha: np.ndarray, fill: tuple[int, int, int], premultiplied: bool) -> np.ndarray:
+    """Lay colours (H, W, 3) of opacity (H, W, 1), both uint8, over `fill`."""
     if (alpha == 255).all():
         return rgb
     cover = alpha.astype(np.float32) / 255

@@ -1,50 +1,42 @@
-"""Which pictures a user meant, and a name for each under which its results are kept."""
-
-from __future__ import annotations
+"""Which images a user meant, and a name for the results of each."""
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain, count
 from pathlib import Path
 
 from mtl_vision.runtime.images import SUFFIXES
 
-Item = tuple[Path, str]  # a picture's path, and the name of its results: no suffix, "/" between folders
+Item = tuple[Path, str]  # an image's path, and the name of its results: no suffix, "/" between folders
 
 
 def collect(paths: Iterable[str | Path], out: str | Path) -> list[Item]:
-    """The pictures in files and folders, each once, in the order given, folders sorted.
+    """The images in files and folders, each once, in the order given, folders sorted.
 
-    A file that is named is always taken, picture or not, there or not. A folder is searched to its depths for known
-    suffixes, in any case; hidden files and folders and the folder `out` are passed over. The name is the path below
+    A file that is named is always taken, image or not, there or not. A folder is searched with all folders in it for
+    known suffixes, in any case; hidden files and folders and the folder `out` are skipped. The name is the path below
     the folder, without suffix; with it, or with the folder in front, or numbered, where two would be the same.
-    Raises ValueError when `out` is one of the folders: results would be taken for pictures.
+    Raises ValueError when `out` is one of the folders: results would be taken for images.
     """
     out_path = os.path.realpath(out)
     found: dict[str, tuple[Path, Path]] = {}
     for path in map(Path, paths):
-        if not _is_folder(path):
+        if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises an error for a name that is too long
             found.setdefault(os.path.realpath(path), (path, path.parent))
             continue
         if os.path.realpath(path) == out_path:
-            raise ValueError(f"'{path}' is both an input and the output folder; choose another --out")
+            raise ValueError(f"'{path}' is both an input and the output folder; choose another output folder")
         for file in _walk(path, out_path):
             found.setdefault(os.path.realpath(file), (file, path))
     return _named(list(found.values()))
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name too long, a folder closed to us: reading will say so
-        return False
 
 
 def _walk(folder: Path, out: str) -> Iterator[Path]:
     closed: list[Path] = []
     for root, folders, files in os.walk(folder, onerror=lambda e: closed.append(Path(e.filename))):
         folders[:] = sorted(f for f in folders if f[0] != "." and os.path.realpath(Path(root, f)) != out)
-        # A folder with a picture's suffix, or one that cannot be opened, is listed too, so that it fails by name
+        # A folder with an image's suffix, or one that cannot be opened, is listed too, so that it fails by name
         names = (f for f in sorted(files + folders) if f[0] != "." and Path(f).suffix.lower() in SUFFIXES)
         yield from (Path(root, name) for name in names)
     yield from closed
@@ -60,10 +52,8 @@ def _named(files: list[tuple[Path, Path]]) -> list[Item]:
     items, taken = [], set()
     for (path, _), names in zip(files, choices, strict=True):
         name = next((n for n in names if counts[n.casefold()] == 1), names[-1])
-        number, numbered = 1, name
-        while numbered.casefold() in taken:
-            number += 1
-            numbered = f"{name}-{number}"
-        taken.add(numbered.casefold())
-        items.append((path, numbered))
+        numbered = chain([name], (f"{name}-{i}" for i in count(2)))
+        name = next(n for n in numbered if n.casefold() not in taken)
+        taken.add(name.casefold())
+        items.append((path, name))
     return items

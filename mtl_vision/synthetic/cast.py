@@ -1,13 +1,11 @@
-"""Ray casting: which solid each of many rays from one point meets first, where, and which way it faces there."""
-
-from __future__ import annotations
+"""Ray casting: the first solid that each of many rays from one point meets, where, and its normal there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mtl_vision.synthetic.solids import SHAPES, Solid
+from mtl_vision.synthetic.scene import SHAPES, Solid
 
 TINY = 1e-12  # keeps a ray that runs exactly along a face from dividing by zero
 
@@ -68,13 +66,13 @@ def first_hits(
     heading = (directions / np.linalg.norm(directions, axis=0)).astype(np.float32)
     for i, solid in enumerate(solids):
         axis, cosine = _cone(solid, origin)
-        near_it = np.flatnonzero(axis.astype(np.float32) @ heading >= cosine)
-        if not len(near_it):
+        in_cone = np.flatnonzero(axis.astype(np.float32) @ heading >= cosine)
+        if not len(in_cone):
             continue
         to_unit = solid.to_unit
-        entry, through = _enter(solid.shape, to_unit @ (origin - solid.centre), to_unit @ directions[:, near_it])
-        closer = np.flatnonzero(entry < distance[near_it])
-        won = near_it[closer]
+        entry, through = _enter(solid.shape, to_unit @ (origin - solid.centre), to_unit @ directions[:, in_cone])
+        closer = np.flatnonzero(entry < distance[in_cone])
+        won = in_cone[closer]
         distance[won], index[won], surface[won] = entry[closer], i, through[closer]
     return distance, index, surface
 

@@ -1,13 +1,14 @@
-"""Small things that lie on tables, cabinets and shelves: each is a list of solids that stands on z = 0."""
+"""Small things: on tables, cabinets and shelves, or (the last four) on the floor with their back at y = 0.
 
-from __future__ import annotations
+Each is a list of solids whose lowest point is z = 0.
+"""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mtl_vision.synthetic import paints
-from mtl_vision.synthetic.solids import Paint, Piece, Rng, ball, box, cylinder, moved
+from mtl_vision.synthetic.scene import Paint, Piece, Point, Rng, ball, box, cylinder, moved
 
 
 def books_lying(rng: Rng) -> Piece:
@@ -74,15 +75,9 @@ LOW_THINGS = (books_lying, bowl, cup, carton)
 SMALL_THINGS = (*LOW_THINGS, books_lying, books_standing, vase, table_lamp)
 
 
-def clutter(
-    rng: Rng,
-    width: float,
-    depth: float,
-    height: float,
-    most: int = 3,
-    kinds: Sequence[Callable[[Rng], Piece]] = SMALL_THINGS,
-) -> Piece:
-    """A few small things side by side on a top of this size and height."""
+def clutter(rng: Rng, top: Point, most: int = 3, kinds: Sequence[Callable[[Rng], Piece]] = SMALL_THINGS) -> Piece:
+    """A few small things side by side on a top of this width and depth at this height (metres)."""
+    width, depth, height = top
     n = int(rng.integers(0, min(most, int(width / 0.4)) + 1))
     things: Piece = []
     for i in range(n):
@@ -90,3 +85,35 @@ def clutter(
         y = rng.uniform(-0.5, 0.5) * max(depth - 0.3, 0.0)
         things += moved(paints.pick(rng, kinds)(rng), (x, y, height))
     return things
+
+
+def floor_lamp(rng: Rng) -> Piece:
+    h, stem = rng.uniform(1.3, 1.6), paints.metal(rng)
+    return [
+        cylinder("objects", stem, (0, 0.22, 0), (0.28, 0.28, 0.03)),
+        cylinder("objects", stem, (0, 0.22, 0.03), (0.03, 0.03, h)),
+        cylinder("objects", lampshade(rng), (0, 0.22, h - 0.1), (0.38, 0.38, 0.28)),
+    ]
+
+
+def plant(rng: Rng) -> Piece:
+    leaf = paints.paint_of(rng, paints.vary(rng, (0.25, 0.5, 0.22), 0.2), "leaves", (0.1, 0.25, 0.08))
+    h = rng.uniform(0.5, 1.0)
+    crown = [
+        ball("objects", leaf, (rng.uniform(-0.15, 0.15), 0.3 + rng.uniform(-0.1, 0.1), 0.35 + h * f), (s, s, 1.3 * s))
+        for f, s in zip((0.05, 0.3, 0.55), rng.uniform(0.25, 0.42, 3), strict=True)
+    ]
+    stem = Paint((0.35, 0.25, 0.15), (0.25, 0.2, 0.1), "wood")
+    pot = cylinder("objects", paints.bright(rng), (0, 0.3, 0), (0.34, 0.34, 0.32))
+    return [pot, cylinder("objects", stem, (0, 0.3, 0.3), (0.04, 0.04, h * 0.6)), *crown]
+
+
+def boxes(rng: Rng) -> Piece:
+    brown, (w, d, h) = paints.paint_of(rng, paints.vary(rng, (0.68, 0.52, 0.34)), "plain"), rng.uniform(0.3, 0.5, 3)
+    low = box("objects", brown, (0, 0.3, 0), (w, d, h), rng.uniform(-0.2, 0.2))
+    high = box("objects", brown, (0, 0.3, h), (0.7 * w, 0.7 * d, 0.25), rng.uniform(-0.5, 0.5))
+    return [low, high] if rng.random() < 0.5 else [low]
+
+
+def bin_(rng: Rng) -> Piece:
+    return [cylinder("objects", paints.bright(rng), (0, 0.2, 0), (0.28, 0.28, 0.35))]

@@ -1,17 +1,17 @@
 """A set of synthetic rooms as a canonical folder: 80 % train, 10 % val, 10 % test."""
 
-from __future__ import annotations
-
 import multiprocessing
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from mtl_vision.datasets.description import DataError, DepthFormat, Description, LabelFormat, NormalsFormat
-from mtl_vision.datasets.sample import Sample
+from mtl_vision.datasets.description import DataError, DepthFiles, Description, LabelFiles, NormalsFiles
 from mtl_vision.datasets.write import FolderWriter
 from mtl_vision.runtime.kinds import Size
 from mtl_vision.synthetic.render import NYU_CAMERA, NYU_SIZE, render_room
@@ -27,24 +27,30 @@ def write_rooms(out: Path, count: int, size: Size, seed: int = 0, workers: int =
     camera: dict[str, float] = asdict(NYU_CAMERA.resized(NYU_SIZE, size))
     description = Description(
         source="synthetic rooms: exact, from ray casting",
-        depth=DepthFormat(),
-        normals=NormalsFormat(),
-        segmentation=LabelFormat(classes="nyu13"),
+        depth=DepthFiles(),
+        normals=NormalsFiles(),
+        segmentation=LabelFiles(classes="nyu13"),
         intrinsics=camera | {"height": size[0], "width": size[1]},
     )
-    held_out = max(count // 10, 1)
-    splits = ["test"] * held_out + ["val"] * held_out
-    splits = ["train"] * (count - len(splits)) + splits
-    with FolderWriter(out, description) as writer, _pool(workers) as pool:
-        rooms = pool.map(partial(_render, size=size), range(seed * 1_000_000, seed * 1_000_000 + count), chunksize=8)
+    tenth = max(count // 10, 1)
+    splits = ["train"] * (count - 2 * tenth) + ["test"] * tenth + ["val"] * tenth
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of the parent hold
+    with FolderWriter(out, description) as writer, ProcessPoolExecutor(max(workers, 1), spawn) as pool:
+        seeds = range(seed * 1_000_000, seed * 1_000_000 + count)
+        with _no_main_module():
+            rooms = pool.map(partial(render_room, size=size), seeds, chunksize=8)
         for split, room in tqdm(zip(splits, rooms, strict=True), total=count, desc="making synthetic rooms"):
             writer.write(split, room)
 
 
-def _render(seed: int, size: Size) -> Sample:
-    return render_room(seed, size)
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # not forked: the parent may hold threads (torch's, OpenCV's) that a fork would leave behind
-    return ProcessPoolExecutor(max(workers, 1), multiprocessing.get_context("spawn"))
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Processes that start now do not import the main module: a script without a guard would run again in each."""
+    main = vars(sys.modules["__main__"])
+    names = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    main.pop("__file__", None)
+    try:
+        yield
+    finally:
+        main.update(names)

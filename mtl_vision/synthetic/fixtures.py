@@ -1,9 +1,7 @@
-"""What hangs on walls or is set in them: back at y = 0, facing +y, already at its height."""
-
-from __future__ import annotations
+"""Windows, doors and what hangs on walls: back at y = 0, facing +y, at their height."""
 
 from mtl_vision.synthetic import paints
-from mtl_vision.synthetic.solids import Paint, Piece, Rng, ball, box, moved
+from mtl_vision.synthetic.scene import Paint, Piece, Rng, ball, box, moved
 
 
 def window(rng: Rng) -> Piece:
@@ -17,11 +15,10 @@ def window(rng: Rng) -> Piece:
     parts += [box("window", frame, (0, 0.0275, z + s * h - t / 2), (w + t, 0.055, t)) for s in (0.0, 0.6, 1.0)]
     parts.append(box("wall", frame, (0, 0.07, z - 0.06), (w + 0.16, 0.14, 0.03)))
     if rng.random() < 0.5:
-        drape = paints.coat(rng, paints.tint(rng, (0.05, 0.5), (0.45, 0.9)), "folds")
+        drape = paints.paint_of(rng, paints.tint(rng, (0.05, 0.5), (0.45, 0.9)), "folds")
         low = max(z - rng.choice([0.15, 0.7]), 0.05)
-        parts += [
-            box("window", drape, (s * (w / 2 + 0.12), 0.17, low), (0.36, 0.06, z + h + 0.1 - low)) for s in (-1, 1)
-        ]
+        size = (0.36, 0.06, z + h + 0.1 - low)
+        parts += [box("window", drape, (s * (w / 2 + 0.12), 0.17, low), size) for s in (-1, 1)]
     return parts
 
 
@@ -42,9 +39,8 @@ def picture(rng: Rng) -> Piece:
     w, h = rng.uniform(0.4, 1.1), rng.uniform(0.4, 0.8)
     z = rng.uniform(1.35, 1.5)
     frame = paints.pick(rng, (paints.wood, paints.metal))(rng)
-    canvas = paints.coat(
-        rng, paints.tint(rng, (0.1, 0.7), (0.5, 0.95)), "picture", paints.tint(rng, (0.3, 0.9), (0.1, 0.7))
-    )
+    light, dark = paints.tint(rng, (0.1, 0.7), (0.5, 0.95)), paints.tint(rng, (0.3, 0.9), (0.1, 0.7))
+    canvas = paints.paint_of(rng, light, "picture", dark)
     mat = Paint((0.92, 0.9, 0.86), (0.88, 0.86, 0.82))
     rim = 0.14 if rng.random() < 0.5 else 0.0
     return [
@@ -61,10 +57,7 @@ def panel(rng: Rng) -> Piece:
     if rng.random() < 0.25:  # switched on
         screen = Paint(paints.tint(rng, (0.3, 0.8), (0.3, 0.9)), (0.1, 0.12, 0.25), "picture", 0.7, rng.uniform(0, 50))
     rim = Paint((0.1, 0.1, 0.1), (0.06, 0.06, 0.06))
-    return [
-        box("tv", rim, (0, 0.03, 0), (w, 0.05, h)),
-        box("tv", screen, (0, 0.058, 0.03), (w - 0.06, 0.01, h - 0.06)),
-    ]
+    return [box("tv", rim, (0, 0.03, 0), (w, 0.05, h)), box("tv", screen, (0, 0.058, 0.03), (w - 0.06, 0.01, h - 0.06))]
 
 
 def wall_television(rng: Rng) -> Piece:

@@ -4,23 +4,19 @@ A piece is a list of solids about its own origin: x to the side, z up. Pieces fo
 y = 0 and face +y; free-standing ones are centred at the origin.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from mtl_vision.synthetic import paints
-from mtl_vision.synthetic.clutter import LOW_THINGS, books_standing, clutter, lampshade
+from mtl_vision.synthetic.clutter import LOW_THINGS, books_standing, clutter
 from mtl_vision.synthetic.fixtures import panel
-from mtl_vision.synthetic.solids import Paint, Piece, Rng, ball, box, cylinder, moved
+from mtl_vision.synthetic.scene import Paint, Piece, Point, Rng, ball, box, cylinder, moved
 
 
-def _legs(label: str, paint: Paint, w: float, d: float, h: float, thick: float, y: float = 0.0) -> Piece:
-    """Four legs inside a w x d rectangle centred at (0, y)."""
+def _legs(label: str, paint: Paint, size: Point, thick: float, y: float = 0.0) -> Piece:
+    """Four legs inside a rectangle centred at (0, y). size: its width and depth, and the height of the legs."""
+    w, d, h = size
     x, dy = (w - thick) / 2, (d - thick) / 2
     return [box(label, paint, (sx * x, y + sy * dy, 0), (thick, thick, h)) for sx in (-1, 1) for sy in (-1, 1)]
-
-
-# ---- against a wall ----
 
 
 def bed(rng: Rng) -> Piece:
@@ -72,7 +68,7 @@ def bookcase(rng: Rng) -> Piece:
         if row == rows or rng.random() < 0.1:
             continue
         if rng.random() < 0.2:
-            case += moved(clutter(rng, w - 0.2, 0.0, 0.0, kinds=LOW_THINGS), (0, d / 2, z))
+            case += moved(clutter(rng, (w - 0.2, 0.0, 0.0), kinds=LOW_THINGS), (0, d / 2, z))
             continue
         full = (w - 2 * t) * rng.uniform(0.6, 0.98)
         start = rng.choice([-1, 1]) * (w - 2 * t - full) / 2
@@ -80,8 +76,9 @@ def bookcase(rng: Rng) -> Piece:
     return case
 
 
-def cabinet(rng: Rng, w: float, d: float, h: float, columns: int, rows: int, things: int = 3) -> Piece:
-    """A closed body with a grid of doors or drawers, each with a knob, and things on top."""
+def cabinet(rng: Rng, size: Point, grid: tuple[int, int], things: int = 3) -> Piece:
+    """A closed body with a grid (columns, rows) of doors or drawers, each with a knob, and things on top."""
+    (w, d, h), (columns, rows) = size, grid
     paint, knob = paints.wood(rng), paints.metal(rng)
     front = Paint(paints.shade(paint.colour, 1.1), paint.accent, paint.texture, shift=paint.shift)
     parts = [box("furniture", paint, (0, d / 2, 0), (w, d, h))]
@@ -90,31 +87,29 @@ def cabinet(rng: Rng, w: float, d: float, h: float, columns: int, rows: int, thi
         x, z = (i % columns + 0.5) * cw - w / 2, 0.06 + (i // columns) * ch
         parts.append(box("furniture", front, (x, d + 0.008, z), (cw - 0.025, 0.016, ch - 0.025)))
         parts.append(ball("furniture", knob, (x, d + 0.03, z + ch / 2), (0.035, 0.035, 0.035)))
-    return parts + moved(clutter(rng, w, d, h, things), (0, d / 2, 0))
+    return parts + moved(clutter(rng, size, things), (0, d / 2, 0))
 
 
 def dresser(rng: Rng) -> Piece:
     w, h = rng.uniform(0.8, 1.4), rng.uniform(0.75, 1.1)
-    return cabinet(rng, w, rng.uniform(0.4, 0.5), h, int(rng.integers(1, 3)), int(rng.integers(3, 5)))
+    return cabinet(rng, (w, rng.uniform(0.4, 0.5), h), (int(rng.integers(1, 3)), int(rng.integers(3, 5))))
 
 
 def nightstand(rng: Rng) -> Piece:
-    return cabinet(rng, rng.uniform(0.42, 0.55), 0.4, rng.uniform(0.45, 0.6), 1, 2, things=1)
+    return cabinet(rng, (rng.uniform(0.42, 0.55), 0.4, rng.uniform(0.45, 0.6)), (1, 2), things=1)
 
 
 def wardrobe(rng: Rng) -> Piece:
     doors = int(rng.integers(2, 4))
-    return cabinet(rng, doors * 0.5, rng.uniform(0.5, 0.6), rng.uniform(1.8, 2.15), doors, 1, things=0)
+    return cabinet(rng, (doors * 0.5, rng.uniform(0.5, 0.6), rng.uniform(1.8, 2.15)), (doors, 1), things=0)
 
 
 def television(rng: Rng) -> Piece:
-    stand = cabinet(rng, rng.uniform(1.2, 1.7), 0.42, rng.uniform(0.4, 0.6), int(rng.integers(2, 4)), 1, things=0)
+    size = rng.uniform(1.2, 1.7), 0.42, rng.uniform(0.4, 0.6)
+    stand = cabinet(rng, size, (int(rng.integers(2, 4)), 1), things=0)
     top = 2 * stand[0].half[2]
-    return (
-        stand
-        + moved(panel(rng), (0, 0.2, top + 0.06))
-        + [box("tv", Paint((0.08, 0.08, 0.08), (0.1, 0.1, 0.1)), (0, 0.2, top), (0.4, 0.2, 0.08))]
-    )
+    foot = box("tv", Paint((0.08, 0.08, 0.08), (0.1, 0.1, 0.1)), (0, 0.2, top), (0.4, 0.2, 0.08))
+    return [*stand, *moved(panel(rng), (0, 0.2, top + 0.06)), foot]
 
 
 def desk(rng: Rng) -> Piece:
@@ -122,21 +117,18 @@ def desk(rng: Rng) -> Piece:
     seat = moved(chair(rng), (rng.uniform(-0.2, 0.2), d + rng.uniform(0.1, 0.3), 0), np.pi + rng.uniform(-0.4, 0.4))
     return [
         box("table", paint, (0, d / 2, h - 0.04), (w, d, 0.04)),
-        *_legs("table", paint, w - 0.04, d - 0.04, h - 0.04, 0.06, d / 2),
+        *_legs("table", paint, (w - 0.04, d - 0.04, h - 0.04), 0.06, d / 2),
         box("table", paint, (0, 0.05, h - 0.3), (w - 0.1, 0.02, 0.26)),
         *seat,
-        *moved(clutter(rng, w, d, h, 4), (0, d / 2, 0)),
+        *moved(clutter(rng, (w, d, h), 4), (0, d / 2, 0)),
     ]
-
-
-# ---- free-standing ----
 
 
 def chair(rng: Rng) -> Piece:
     w, d, h, back = rng.uniform(0.4, 0.48), rng.uniform(0.4, 0.46), rng.uniform(0.43, 0.47), rng.uniform(0.38, 0.55)
     frame = paints.pick(rng, (paints.wood, paints.wood, paints.metal))(rng)
     seat = paints.pick(rng, (paints.cloth, lambda _: frame))(rng)
-    base = _legs("chair", frame, w, d, h, 0.04)
+    base = _legs("chair", frame, (w, d, h), 0.04)
     if rng.random() < 0.25:  # on a swivel foot
         foot = cylinder("chair", frame, (0, 0, 0.02), (0.5, 0.5, 0.05))
         base = [foot, cylinder("chair", frame, (0, 0, 0.05), (0.07, 0.07, h - 0.05))]
@@ -144,9 +136,8 @@ def chair(rng: Rng) -> Piece:
     if rng.random() < 0.5:
         rests = [box("chair", seat, (0, -d / 2 + 0.02, h + back * 0.3), (w - 0.06, 0.05, back * 0.7))]
     else:
-        rests = [
-            box("chair", frame, (0, -d / 2 + 0.02, h + back * f), (w - 0.06, 0.025, 0.07)) for f in (0.3, 0.55, 0.8)
-        ]
+        heights = (h + back * f for f in (0.3, 0.55, 0.8))
+        rests = [box("chair", frame, (0, -d / 2 + 0.02, z), (w - 0.06, 0.025, 0.07)) for z in heights]
     return [*base, box("chair", seat, (0, 0, h), (w, d, 0.05)), *posts, *rests]
 
 
@@ -163,7 +154,7 @@ def dining_table(rng: Rng) -> Piece:
     else:
         top = [
             box("table", paint, (0, 0, h - 0.04), (w, d, 0.04)),
-            *_legs("table", paint, w - 0.06, d - 0.06, h - 0.04, 0.07),
+            *_legs("table", paint, (w - 0.06, d - 0.06, h - 0.04), 0.07),
         ]
     kind, seats = int(rng.integers(2**31)), []
     sides = [(s * w / 4 * (w > 1.25), t) for t in (-1, 1) for s in ((-1, 1) if w > 1.25 else (1,))]
@@ -172,50 +163,17 @@ def dining_table(rng: Rng) -> Piece:
     for x, y, yaw in spots:
         if rng.random() < 0.75:
             out = rng.uniform(0.9, 1.4)
-            seats += moved(
-                chair(np.random.default_rng(kind)), (x * (out if y == 0 else 1), y * (out if y else 1), 0), yaw
-            )
-    return top + seats + clutter(rng, 0.7 * w, 0.7 * d, h)
+            at = (x, y * out, 0) if y else (x * out, y, 0)
+            seats += moved(chair(np.random.default_rng(kind)), at, yaw)
+    return top + seats + clutter(rng, (0.7 * w, 0.7 * d, h))
 
 
 def coffee_table(rng: Rng) -> Piece:
     w, d, h, paint = rng.uniform(0.8, 1.2), rng.uniform(0.5, 0.65), rng.uniform(0.35, 0.45), paints.wood(rng)
     shelf = box("table", paint, (0, 0, 0.12), (w - 0.1, d - 0.1, 0.025))
     top = box("table", paint, (0, 0, h - 0.04), (w, d, 0.04))
-    return [top, shelf, *_legs("table", paint, w - 0.04, d - 0.04, h - 0.04, 0.06), *clutter(rng, w, d, h)]
+    return [top, shelf, *_legs("table", paint, (w - 0.04, d - 0.04, h - 0.04), 0.06), *clutter(rng, (w, d, h))]
 
 
 def armchair(rng: Rng) -> Piece:
     return moved(sofa(rng, seats=1), (0, -0.45, 0))
-
-
-def floor_lamp(rng: Rng) -> Piece:
-    h, stem = rng.uniform(1.3, 1.6), paints.metal(rng)
-    return [
-        cylinder("objects", stem, (0, 0.22, 0), (0.28, 0.28, 0.03)),
-        cylinder("objects", stem, (0, 0.22, 0.03), (0.03, 0.03, h)),
-        cylinder("objects", lampshade(rng), (0, 0.22, h - 0.1), (0.38, 0.38, 0.28)),
-    ]
-
-
-def plant(rng: Rng) -> Piece:
-    leaf = paints.coat(rng, paints.vary(rng, (0.25, 0.5, 0.22), 0.2), "leaves", (0.1, 0.25, 0.08))
-    h = rng.uniform(0.5, 1.0)
-    crown = [
-        ball("objects", leaf, (rng.uniform(-0.15, 0.15), 0.3 + rng.uniform(-0.1, 0.1), 0.35 + h * f), (s, s, 1.3 * s))
-        for f, s in zip((0.05, 0.3, 0.55), rng.uniform(0.25, 0.42, 3), strict=True)
-    ]
-    stem = Paint((0.35, 0.25, 0.15), (0.25, 0.2, 0.1), "wood")
-    pot = cylinder("objects", paints.bright(rng), (0, 0.3, 0), (0.34, 0.34, 0.32))
-    return [pot, cylinder("objects", stem, (0, 0.3, 0.3), (0.04, 0.04, h * 0.6)), *crown]
-
-
-def boxes(rng: Rng) -> Piece:
-    brown, (w, d, h) = paints.coat(rng, paints.vary(rng, (0.68, 0.52, 0.34)), "plain"), rng.uniform(0.3, 0.5, 3)
-    low = box("objects", brown, (0, 0.3, 0), (w, d, h), rng.uniform(-0.2, 0.2))
-    high = box("objects", brown, (0, 0.3, h), (0.7 * w, 0.7 * d, 0.25), rng.uniform(-0.5, 0.5))
-    return [low, high] if rng.random() < 0.5 else [low]
-
-
-def bin_(rng: Rng) -> Piece:
-    return [cylinder("objects", paints.bright(rng), (0, 0.2, 0), (0.28, 0.28, 0.35))]

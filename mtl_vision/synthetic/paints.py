@@ -1,13 +1,11 @@
 """Paints drawn at random from what rooms are made of."""
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Sequence
 
 import numpy as np
 
-from mtl_vision.synthetic.solids import Paint, Point
+from mtl_vision.synthetic.scene import Paint, Point, Rng
 
 WOODS: tuple[Point, ...] = (
     (0.72, 0.52, 0.34),
@@ -30,61 +28,59 @@ WALLS: tuple[Point, ...] = (
 CLOTHS = ("plain", "weave", "weave", "stripes", "plaid")
 
 
-def pick(rng: np.random.Generator, options: Sequence):
+def pick(rng: Rng, options: Sequence):
     """One of the options, as it is (numpy's own choice would make arrays of them)."""
     return options[int(rng.integers(len(options)))]
 
 
 def shade(colour: Point, by: float) -> Point:
-    """The colour, brighter or darker by a factor."""
     r, g, b = (min(max(c * by, 0.0), 1.0) for c in colour)
     return r, g, b
 
 
-def vary(rng: np.random.Generator, colour: Point, amount: float = 0.06) -> Point:
+def vary(rng: Rng, colour: Point, amount: float = 0.06) -> Point:
     """The colour with a little of its own tint and brightness."""
-    r, g, b = (np.array(colour) * rng.uniform(1 - amount, 1 + amount, 3) * rng.uniform(1 - amount, 1 + amount)).clip(
-        0, 1
-    )
-    return float(r), float(g), float(b)
+    low, high = 1 - amount, 1 + amount
+    r, g, b = (np.array(colour) * rng.uniform(low, high, 3) * rng.uniform(low, high)).clip(0, 1).tolist()
+    return r, g, b
 
 
-def tint(rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]) -> Point:
+def tint(rng: Rng, saturation: tuple[float, float], value: tuple[float, float]) -> Point:
     """Any hue, with saturation and value from the given ranges."""
     return colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(*saturation), rng.uniform(*value))
 
 
-def coat(rng: np.random.Generator, colour: Point, texture: str, accent: Point | None = None) -> Paint:
+def paint_of(rng: Rng, colour: Point, texture: str, accent: Point | None = None) -> Paint:
     """A paint of this colour whose accent, unless given, is a darker shade of it."""
     accent = accent or shade(colour, rng.uniform(0.6, 0.8))
     return Paint(colour, accent, texture, shift=rng.uniform(0, 50))
 
 
-def wood(rng: np.random.Generator) -> Paint:
+def wood(rng: Rng) -> Paint:
     colour = vary(rng, pick(rng, WOODS))
-    return coat(rng, colour, "wood", shade(colour, rng.uniform(0.72, 0.88)))
+    return paint_of(rng, colour, "wood", shade(colour, rng.uniform(0.72, 0.88)))
 
 
-def metal(rng: np.random.Generator) -> Paint:
-    return coat(rng, pick(rng, METALS), "plain")
+def metal(rng: Rng) -> Paint:
+    return paint_of(rng, pick(rng, METALS), "plain")
 
 
-def cloth(rng: np.random.Generator) -> Paint:
+def cloth(rng: Rng) -> Paint:
     colour = tint(rng, (0.03, 0.5), (0.25, 0.9))
     texture = pick(rng, CLOTHS)
-    loud = texture in ("stripes", "plaid")
-    return coat(rng, colour, texture, tint(rng, (0.03, 0.45), (0.3, 0.95)) if loud else None)
+    two_colours = texture in ("stripes", "plaid")
+    return paint_of(rng, colour, texture, tint(rng, (0.03, 0.45), (0.3, 0.95)) if two_colours else None)
 
 
-def linen(rng: np.random.Generator) -> Paint:
-    return coat(rng, tint(rng, (0.0, 0.15), (0.8, 0.96)), "weave")
+def linen(rng: Rng) -> Paint:
+    return paint_of(rng, tint(rng, (0.0, 0.15), (0.8, 0.96)), "weave")
 
 
-def bright(rng: np.random.Generator) -> Paint:
-    return coat(rng, tint(rng, (0.1, 0.8), (0.3, 0.95)), "plain")
+def bright(rng: Rng) -> Paint:
+    return paint_of(rng, tint(rng, (0.1, 0.8), (0.3, 0.95)), "plain")
 
 
-def binding(rng: np.random.Generator) -> Paint:
+def binding(rng: Rng) -> Paint:
     """A book's: mostly warm or dark, some near white."""
     if rng.random() < 0.25:
         return Paint(tint(rng, (0.0, 0.15), (0.7, 0.95)))
@@ -93,20 +89,20 @@ def binding(rng: np.random.Generator) -> Paint:
     return Paint(colour, shade(colour, 0.7))
 
 
-def floor(rng: np.random.Generator) -> Paint:
+def floor(rng: Rng) -> Paint:
     texture = pick(rng, ("planks", "planks", "tiles", "carpet", "carpet", "checker"))
     if texture == "planks":
-        return coat(rng, vary(rng, pick(rng, WOODS[:4])), texture)
+        return paint_of(rng, vary(rng, pick(rng, WOODS[:4])), texture)
     if texture == "carpet":
-        return coat(rng, tint(rng, (0.02, 0.35), (0.4, 0.75)), texture)
+        return paint_of(rng, tint(rng, (0.02, 0.35), (0.4, 0.75)), texture)
     colour = tint(rng, (0.0, 0.25), (0.65, 0.9))
-    return coat(rng, colour, texture, shade(colour, rng.uniform(0.5, 0.8)))
+    return paint_of(rng, colour, texture, shade(colour, rng.uniform(0.5, 0.8)))
 
 
-def walls(rng: np.random.Generator) -> Paint:
+def walls(rng: Rng) -> Paint:
     texture = pick(rng, ("plaster",) * 6 + ("wallpaper",))
-    return coat(rng, vary(rng, pick(rng, WALLS)), texture)
+    return paint_of(rng, vary(rng, pick(rng, WALLS)), texture)
 
 
-def brickwork(rng: np.random.Generator) -> Paint:
-    return coat(rng, vary(rng, (0.62, 0.36, 0.28), 0.1), "bricks", (0.72, 0.68, 0.62))
+def brickwork(rng: Rng) -> Paint:
+    return paint_of(rng, vary(rng, (0.62, 0.36, 0.28), 0.1), "bricks", (0.72, 0.68, 0.62))

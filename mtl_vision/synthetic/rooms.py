@@ -1,107 +1,75 @@
-"""A furnished room drawn from a seed: what stands where, the lights, and where the camera is."""
-
-from __future__ import annotations
+"""A furnished room drawn from a seed: furniture, lights and camera."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from mtl_vision.synthetic import fixtures, furniture, paints
-from mtl_vision.synthetic.layout import Layout
-from mtl_vision.synthetic.scene import Camera, Light, Scene, looking, shell
-from mtl_vision.synthetic.solids import Paint, Piece, Point, Rng, box, cylinder
+from mtl_vision.synthetic import clutter as c
+from mtl_vision.synthetic import furniture as f
+from mtl_vision.synthetic import paints
+from mtl_vision.synthetic.fixtures import door, picture, wall_television, window
+from mtl_vision.synthetic.scene import Camera, Layout, Light, Paint, Piece, Point, Rng, Scene, box, cylinder, shell
 
 Maker = Callable[[Rng], Piece]
+Chances = tuple[tuple[Maker, float], ...]  # pieces, and how likely a room has each
 
 
-class Wish(NamedTuple):
-    """A piece, how likely a room has it, and the metres kept free around it."""
+class Room(NamedTuple):
+    """What a kind of room has along its walls, placed in this order, and then free-standing."""
 
-    make: Maker
-    chance: float
-    margin: float = 0.03
+    main: Chances
+    more: Chances
+    free: Chances
 
 
-# What each kind of room holds: along the walls (first come, first placed), then in the open.
-ROOMS: dict[str, tuple[tuple[Wish, ...], tuple[Wish, ...]]] = {
-    "bedroom": (
-        (
-            Wish(furniture.bed, 1.0),
-            Wish(furniture.nightstand, 0.8),
-            Wish(furniture.television, 0.5),
-            Wish(furniture.wardrobe, 0.6),
-            Wish(furniture.bookcase, 0.5),
-            Wish(furniture.dresser, 0.5),
-            Wish(furniture.desk, 0.4),
-            Wish(furniture.nightstand, 0.6),
-            Wish(furniture.boxes, 0.5),
-        ),
-        (Wish(furniture.armchair, 0.2), Wish(furniture.chair, 0.3)),
+ROOMS = {
+    "bedroom": Room(
+        main=((f.bed, 1.0), (f.nightstand, 0.8), (f.television, 0.5), (f.wardrobe, 0.6), (f.bookcase, 0.5)),
+        more=((f.dresser, 0.5), (f.desk, 0.4), (f.nightstand, 0.6), (c.boxes, 0.5)),
+        free=((f.armchair, 0.2), (f.chair, 0.3)),
     ),
-    "living room": (
-        (
-            Wish(furniture.sofa, 1.0),
-            Wish(furniture.television, 0.85),
-            Wish(furniture.bookcase, 0.7),
-            Wish(furniture.floor_lamp, 0.5),
-            Wish(furniture.plant, 0.5),
-            Wish(furniture.dresser, 0.6),
-            Wish(furniture.bookcase, 0.4),
-        ),
-        (Wish(furniture.coffee_table, 0.8), Wish(furniture.armchair, 0.6), Wish(furniture.armchair, 0.3)),
+    "living room": Room(
+        main=((f.sofa, 1.0), (f.television, 0.85), (f.bookcase, 0.7), (c.floor_lamp, 0.5), (c.plant, 0.5)),
+        more=((f.dresser, 0.6), (f.bookcase, 0.4)),
+        free=((f.coffee_table, 0.8), (f.armchair, 0.6), (f.armchair, 0.3)),
     ),
-    "dining room": (
-        (
-            Wish(furniture.dresser, 0.8),
-            Wish(furniture.bookcase, 0.5),
-            Wish(furniture.plant, 0.6),
-            Wish(furniture.television, 0.4),
-            Wish(furniture.sofa, 0.3),
-            Wish(furniture.floor_lamp, 0.3),
-        ),
-        (Wish(furniture.dining_table, 1.0),),
+    "dining room": Room(
+        main=((f.dresser, 0.8), (f.bookcase, 0.5), (c.plant, 0.6), (f.television, 0.4)),
+        more=((f.sofa, 0.3), (c.floor_lamp, 0.3)),
+        free=((f.dining_table, 1.0),),
     ),
-    "study": (
-        (
-            Wish(furniture.desk, 1.0),
-            Wish(furniture.bookcase, 1.0),
-            Wish(furniture.bookcase, 0.7),
-            Wish(furniture.sofa, 0.5),
-            Wish(furniture.bed, 0.25),
-            Wish(furniture.bin_, 0.5),
-            Wish(furniture.plant, 0.3),
-            Wish(furniture.boxes, 0.4),
-        ),
-        (Wish(furniture.armchair, 0.3), Wish(furniture.chair, 0.3), Wish(furniture.coffee_table, 0.2)),
+    "study": Room(
+        main=((f.desk, 1.0), (f.bookcase, 1.0), (f.bookcase, 0.7), (f.sofa, 0.5), (f.bed, 0.25)),
+        more=((c.bin_, 0.5), (c.plant, 0.3), (c.boxes, 0.4)),
+        free=((f.armchair, 0.3), (f.chair, 0.3), (f.coffee_table, 0.2)),
     ),
 }
-OPENINGS = (Wish(fixtures.window, 0.8), Wish(fixtures.door, 0.4, margin=0.4), Wish(fixtures.window, 0.25))
-HANGINGS = (
-    Wish(fixtures.picture, 0.8, margin=0.1),
-    Wish(fixtures.wall_television, 0.15),
-    Wish(fixtures.picture, 0.7, margin=0.1),
-    Wish(fixtures.picture, 0.5, margin=0.1),
-)
+OPENINGS: Chances = ((window, 0.8), (door, 0.4), (window, 0.25))
+HANGING: Chances = ((picture, 0.8), (wall_television, 0.15), (picture, 0.7), (picture, 0.5))
+MARGINS: dict[Maker, float] = {door: 0.4, picture: 0.1}  # metres kept free around a piece, else MARGIN
+MARGIN = 0.03
 RUGS = ("rug", "carpet", "weave", "stripes", "plaid", "rug")
 
 
 def random_scene(seed: int) -> Scene:
-    """The room of this seed; nothing in it depends on the size of the picture taken of it."""
+    """The room of this seed; the image's size does not change it."""
     rng = np.random.default_rng([seed, 0])
     room = (rng.uniform(3.0, 5.2), rng.uniform(3.2, 5.8), rng.uniform(2.4, 2.8))
     camera, clear = _camera(rng, room)
     layout = Layout(rng, room, clear)
-    along, free = ROOMS[paints.pick(rng, tuple(ROOMS))]
-    for wishes, put in (
-        (OPENINGS, layout.on_wall),
-        (along, layout.at_wall),
-        (free, layout.in_the_open),
-        (HANGINGS, layout.on_wall),
+    kind = ROOMS[paints.pick(rng, tuple(ROOMS))]
+    on_wall = partial(layout.at_wall, gap=0.0)
+    for pieces, place in (
+        (OPENINGS, on_wall),
+        (kind.main + kind.more, layout.at_wall),
+        (kind.free, layout.in_the_open),
+        (HANGING, on_wall),
     ):
-        for wish in wishes:
-            if rng.random() < wish.chance:
-                put(wish.make(rng), wish.margin)
+        for make, chance in pieces:
+            if rng.random() < chance:
+                place(make(rng), MARGINS.get(make, MARGIN))
     lights, ambient, lamp = _lights(rng, room)
     return Scene(room, [*_shell(rng, room), *_rug(rng, room), *lamp, *layout.solids], lights, ambient, camera)
 
@@ -110,28 +78,25 @@ def _camera(rng: Rng, room: Point) -> tuple[Camera, list[np.ndarray]]:
     """A camera near the front wall that looks into the room, and the boxes (2, 3) to keep clear for its view."""
     w, d, h = room
     x, y = w * rng.uniform(0.2, 0.8), rng.uniform(0.35, 0.7)
-    target = np.array([w * rng.uniform(0.25, 0.75), d * rng.uniform(0.75, 0.95)])
-    yaw = float(np.arctan2(target[0] - x, target[1] - y))
-    camera = looking((x, y, rng.uniform(1.2, 1.6)), yaw, np.radians(rng.uniform(4, 20)), np.radians(rng.normal(0, 1.2)))
-    ahead = np.array([x, y]) + 0.7 * np.array([np.sin(yaw), np.cos(yaw)])
-    clear = [np.array([[*(at - 0.7), 0.0], [*(at + 0.7), h]]) for at in (np.array([x, y]), ahead)]
-    return camera, clear
+    yaw = float(np.arctan2(w * rng.uniform(0.25, 0.75) - x, d * rng.uniform(0.75, 0.95) - y))
+    position = (x, y, rng.uniform(1.2, 1.6))
+    camera = Camera.at(position, yaw, np.radians(rng.uniform(4, 20)), np.radians(rng.normal(0, 1.2)))
+    here = np.array([x, y])
+    ahead = here + 0.7 * np.array([np.sin(yaw), np.cos(yaw)])
+    return camera, [np.array([[*(at - 0.7), 0.0], [*(at + 0.7), h]]) for at in (here, ahead)]
 
 
 def _shell(rng: Rng, room: Point) -> Piece:
     """Walls of one paint, with one of another sometimes, a white ceiling, and a skirting board."""
-    common, white = paints.walls(rng), paints.coat(rng, paints.vary(rng, (0.92, 0.91, 0.89), 0.03), "plaster")
+    common, white = paints.walls(rng), paints.paint_of(rng, paints.vary(rng, (0.92, 0.91, 0.89), 0.03), "plaster")
     special = paints.pick(rng, (common, common, common, paints.walls(rng), paints.brickwork(rng)))
     walls = [common] * 4
-    walls[int(rng.integers(3))] = special
+    walls[int(rng.integers(3))] = special  # never the one behind the camera
     w, d, _ = room
     board = paints.pick(rng, (Paint((0.92, 0.92, 0.9), (0.88, 0.88, 0.86)), paints.wood(rng)))
-    skirting = [
-        box("wall", board, (w / 2, d - 0.004, 0), (w, 0.008, 0.08)),
-        box("wall", board, (0.004, d / 2, 0), (0.008, d, 0.08)),
-        box("wall", board, (w - 0.004, d / 2, 0), (0.008, d, 0.08)),
-    ]
-    return [*shell(room, paints.floor(rng), white, (walls[0], walls[1], walls[2], walls[3])), *skirting]
+    skirting = [box("wall", board, (x, d / 2, 0), (0.008, d, 0.08)) for x in (0.004, w - 0.004)]
+    skirting.append(box("wall", board, (w / 2, d - 0.004, 0), (w, 0.008, 0.08)))
+    return [*shell(room, paints.floor(rng), white, walls), *skirting]
 
 
 def _rug(rng: Rng, room: Point) -> Piece:
@@ -140,12 +105,8 @@ def _rug(rng: Rng, room: Point) -> Piece:
         return []
     w, d, _ = room
     size = (rng.uniform(0.35, 0.6) * w, rng.uniform(0.3, 0.5) * d, 2e-5)
-    paint = paints.coat(
-        rng,
-        paints.tint(rng, (0.1, 0.6), (0.25, 0.7)),
-        paints.pick(rng, RUGS),
-        paints.tint(rng, (0.05, 0.35), (0.5, 0.85)),
-    )
+    colour, texture = paints.tint(rng, (0.1, 0.6), (0.25, 0.7)), paints.pick(rng, RUGS)
+    paint = paints.paint_of(rng, colour, texture, paints.tint(rng, (0.05, 0.35), (0.5, 0.85)))
     return [box("floor", paint, (w / 2 + rng.uniform(-0.3, 0.3), d * 0.55, 1e-5), size, rng.normal(0, 0.1))]
 
 

@@ -1,12 +1,19 @@
-"""Floor 1: one file a task, which describes it once: channels, kind, activation, loss, metrics."""
+"""One file per task, which describes it once: channels, kind, activation, losses, metrics."""
 
-from __future__ import annotations
+from collections.abc import Iterable
 
-from mtl_vision.tasks.base import Task
+from mtl_vision.tasks.base import Figure, Loss, Task
 from mtl_vision.tasks.depth import Depth
+from mtl_vision.tasks.edges import Edges
 from mtl_vision.tasks.normals import Normals
 from mtl_vision.tasks.segmentation import Segmentation
 
-TASKS: dict[str, type[Task]] = {"depth": Depth, "normals": Normals, "segmentation": Segmentation}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Depth, Normals, Segmentation, Edges)}
 
-__all__ = ["TASKS", "Depth", "Normals", "Segmentation", "Task"]
+
+def figures(tasks: Iterable[Task | type[Task]]) -> dict[str, Figure]:
+    """What the tasks' metrics are, by full key (`depth.rmse`), in the tasks' order."""
+    return {f"{task.name}.{short}": figure for task in tasks for short, figure in task.figures.items()}
+
+
+__all__ = ["TASKS", "Depth", "Edges", "Figure", "Loss", "Normals", "Segmentation", "Task", "figures"]

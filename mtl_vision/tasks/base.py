@@ -1,8 +1,8 @@
 """What a task is. Shape legend: B batch, C channels, H height, W width."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,17 +12,41 @@ from torchmetrics import Metric
 from mtl_vision.runtime.contract import Output
 
 
-class Task(ABC):
-    """One dense prediction. A subclass gives the class variables and the methods; nothing else knows the task.
+@dataclass(frozen=True)
+class Figure:
+    """What a metric is. unit: empty for a plain number. main: the task's metric in a delta_m over one metric per task.
+    nine: one of the nine metrics of the literature's delta_m.
+    """
 
-    main_metric: (name, higher is better), the metric that stands for the task in delta_m. classification: the loss is a
-    cross-entropy.
+    unit: str
+    higher_is_better: bool
+    main: bool = False
+    nine: bool = False
+
+
+class Loss(ABC):
+    """A loss function with its settings, which never change."""
+
+    @abstractmethod
+    def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """The mean loss over valid (B, H, W), a scalar; finite, with zero gradients, where nothing is valid."""
+
+
+class Task(ABC):
+    """One dense prediction.
+
+    name: also its target's. figures: its metrics by short name; one is the main one. classification: the loss is a
+    cross-entropy. of_classes: the constructor takes the data's `classes` and `palette`. channels: of the head's map.
+    loss_function: what `loss` calls. sums_shape: of the sums that the metrics are computed from.
     """
 
     name: ClassVar[str]
-    main_metric: ClassVar[tuple[str, bool]]
+    figures: ClassVar[Mapping[str, Figure]]
     classification: ClassVar[bool] = False
+    of_classes: ClassVar[bool] = False
     channels: int
+    loss_function: Loss
+    sums_shape: tuple[int, ...]
 
     @abstractmethod
     def activate(self, raw: Tensor) -> Tensor:
@@ -33,10 +57,6 @@ class Task(ABC):
         """The pixels of a target that count: bool (B, H, W)."""
 
     @abstractmethod
-    def pixel_loss(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """The loss over the valid pixels, a scalar; there is at least one."""
-
-    @abstractmethod
     def hits(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The pixels that are predicted well, by the task's own standard: bool (B, H, W)."""
 
@@ -45,37 +65,85 @@ class Task(ABC):
         """From the prediction to the map that the exported graph gives: batch first, channels (if any) last."""
 
     @abstractmethod
-    def metrics(self) -> Metric:
-        """A fresh metric: `update(prediction, target)`, `compute()` gives {name: float}."""
+    def sums(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """What a batch adds to the split's sums over valid pixels (sums_shape); any type."""
+
+    @abstractmethod
+    def summary(self, sums: Tensor) -> dict[str, float]:
+        """The metrics, {short name: value}, from the split's sums (sums_shape) in float64, which are not all 0.
+
+        Names that are not in `figures` are details: written with the others, not compared.
+        """
 
     @abstractmethod
     def output(self) -> Output:
         """How the manifest describes the map."""
 
-    def initial_loss(self) -> float | None:
-        """The loss of a network that knows nothing, where theory tells it."""
+    def uninformed_loss(self) -> float | None:
+        """The loss of a network that knows nothing, where theory gives it."""
         return None
 
     def initial_bias(self) -> list[float] | None:
         """Bias of the head's last layer (C values) that starts the prediction at a sensible place."""
         return None
 
+    def note(self, metrics: Mapping[str, float]) -> str:
+        """What a reader of these metrics (by short name) has to know beside them; empty where there is nothing."""
+        return ""
+
+    def pixel_loss(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """The loss over the valid pixels, a scalar."""
+        return self.loss_function(prediction, target, valid)
+
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean loss over valid pixels in float32, a scalar; without any it is a zero that trains nothing."""
         prediction = prediction.float()
         valid = self.valid(target)
         # `where` keeps the graph, so that a batch without a valid pixel gives zero gradients, never NaN
-        loss = self.pixel_loss(prediction, target, valid)
-        return torch.where(valid.any(), loss, prediction.sum() * 0)
+        return torch.where(valid.any(), self.pixel_loss(prediction, target, valid), prediction.sum() * 0)
+
+    def metrics(self) -> Metric:
+        """A fresh metric: `update(prediction, target)`, `compute()` gives {short name: value}, {} of no valid pixel."""
+        return Sums(self)
 
     def kpi(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Key performance indicator of a batch: the share of valid pixels predicted well, a scalar in [0, 1].
+        """The share of valid pixels of a batch predicted well, a scalar; NaN when none is valid.
 
-        Of every fourth row and column: it is a running figure, and costs next to nothing so. NaN when none is valid.
+        Of every fourth row and column only, which is enough for a running figure and costs next to nothing.
         """
         prediction, target = prediction[..., ::4, ::4], target[..., ::4, ::4]
         valid = self.valid(target)
         return (self.hits(prediction, target) & valid).sum() / valid.sum()
+
+
+class ScalarTask(Task):
+    """A task of one channel: its map in the graph, and what its loss gets, are (B, H, W)."""
+
+    channels = 1
+
+    def pixel_loss(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        return self.loss_function(prediction[:, 0], target[:, 0], valid)
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        return prediction[:, 0]
+
+
+class Sums(Metric):
+    """A task's metrics over all valid pixels of the split; float64 counts them exactly."""
+
+    full_state_update = False
+    sums: Tensor
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        self.add_state("sums", torch.zeros(task.sums_shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        self.sums += self.task.sums(prediction, target)
+
+    def compute(self) -> dict[str, float]:
+        return self.task.summary(self.sums) if self.sums.any() else {}
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:

@@ -1,68 +1,95 @@
 """Depth in metres along the camera's z axis."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from mtl_vision.runtime.contract import Output
-from mtl_vision.tasks.base import Task, masked_mean
+from mtl_vision.tasks.base import Figure, Loss, ScalarTask, masked_mean
 
 EPS = 1e-3  # metres: keeps logarithms and quotients finite
+SUMS = ("abs_err", "abs_rel", "squared", "log10", "delta1", "delta2", "delta3", "count")
 
 
-def l1(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+class DepthLoss(Loss):
+    """A loss of depths d against d*: all (B, H, W), in metres."""
+
+
+class L1(DepthLoss):
     """mean |d - d*|."""
-    return masked_mean((prediction - target).abs(), valid)
+
+    def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        return masked_mean((prediction - target).abs(), valid)
 
 
-def squared(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+class Squared(DepthLoss):
     """mean (d - d*)^2, the loss of the GradNorm paper."""
-    return masked_mean((prediction - target).square(), valid)
+
+    def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        return masked_mean((prediction - target).square(), valid)
 
 
-def silog(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Scale-invariant log error of Eigen et al. 2014: mean g^2 - lambda (mean g)^2, g = log d - log d*, lambda = 0.5.
+class SiLog(DepthLoss):
+    """Scale-invariant log error of Eigen et al. 2014: mean g^2 - lambda (mean g)^2 of the batch, g = log d - log d*.
 
-    Means are over all valid pixels of the batch.
+    Args:
+        variance_share: lambda, from 0 (mean square of g) to 1 (its variance: a common scale of all depths is free)
     """
-    g = torch.log(prediction.clamp(min=EPS)) - torch.log(target.clamp(min=EPS))
-    return masked_mean(g.square(), valid) - 0.5 * masked_mean(g, valid).square()
+
+    def __init__(self, variance_share: float = 0.5) -> None:
+        if not 0 <= variance_share <= 1:
+            raise ValueError(f"variance_share is {variance_share}: expected 0 to 1")
+        self.variance_share = variance_share
+
+    def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        g = torch.log(prediction.clamp(min=EPS)) - torch.log(target.clamp(min=EPS))
+        return masked_mean(g.square(), valid) - self.variance_share * masked_mean(g, valid).square()
 
 
-def berhu(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Reverse Huber of Laina et al. 2016: |x| where |x| <= c, else (x^2 + c^2) / 2c; c = max |x| / 5, a constant."""
-    x = (prediction - target).abs()
-    c = (torch.where(valid, x, 0).max() / 5).clamp(min=EPS).detach()
-    return masked_mean(torch.where(x <= c, x, (x.square() + c * c) / (2 * c)), valid)
+class BerHu(DepthLoss):
+    """Reverse Huber of Laina et al. 2016: |x| where |x| <= c, else (x^2 + c^2) / 2c; c = share max |x|, a constant.
+
+    Args:
+        share: of the batch's largest error, above which an error counts squared
+    """
+
+    def __init__(self, share: float = 0.2) -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"share is {share}: expected above 0, at most 1")
+        self.share = share
+
+    def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        x = (prediction - target).abs()
+        c = (torch.where(valid, x, 0).max() / (1 / self.share)).clamp(min=EPS).detach()
+        return masked_mean(torch.where(x <= c, x, (x.square() + c * c) / (2 * c)), valid)
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "l1": l1,
-    "squared": squared,
-    "silog": silog,
-    "berhu": berhu,
-}
-
-
-class Depth(Task):
+class Depth(ScalarTask):
     """Depth between 0 and `max_depth` metres: d = max_depth * sigmoid(x).
 
-    loss: l1, squared, silog or berhu.
+    Args:
+        loss: what is minimised
+        max_depth: metres at the upper end of the output's range
     """
 
     name = "depth"
-    main_metric = ("depth.rmse", False)
-    channels = 1
+    figures: ClassVar[Mapping[str, Figure]] = {
+        "abs_err": Figure("m", False, nine=True),
+        "abs_rel": Figure("", False, nine=True),
+        "rmse": Figure("m", False, main=True),
+        "log10": Figure("", False),
+        **{f"delta{k}": Figure("", True) for k in (1, 2, 3)},
+    }
 
-    def __init__(self, loss: str = "l1", max_depth: float = 10.0) -> None:
-        if loss not in LOSSES:
-            raise ValueError(f"unknown depth loss '{loss}': expected {', '.join(LOSSES)}")
-        self.loss_function = LOSSES[loss]
+    sums_shape = (len(SUMS),)
+
+    def __init__(self, loss: DepthLoss = L1(), max_depth: float = 10.0) -> None:  # noqa: B008 (it never changes)
+        if not max_depth >= 0.1:
+            raise ValueError(f"max_depth is {max_depth}: expected at least 0.1 (metres)")
+        self.loss_function = loss
         self.max_depth = max_depth
 
     def activate(self, raw: Tensor) -> Tensor:
@@ -71,19 +98,26 @@ class Depth(Task):
     def valid(self, target: Tensor) -> Tensor:
         return target[:, 0] > 0
 
-    def pixel_loss(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        return self.loss_function(prediction[:, 0], target[:, 0], valid)
-
     def hits(self, prediction: Tensor, target: Tensor) -> Tensor:
         """max(d / d*, d* / d) < 1.25: delta1's pixels."""
         p, t = prediction[:, 0].clamp(min=EPS), target[:, 0].clamp(min=EPS)
         return torch.maximum(p / t, t / p) < 1.25
 
-    def decode(self, prediction: Tensor) -> Tensor:
-        return prediction[:, 0]
+    def sums(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The field's metrics (Eigen et al. 2014)."""
+        valid = target > 0
+        p, t = prediction[valid].double().clamp(min=EPS), target[valid].double()
+        error = (p - t).abs()
+        ratio = torch.maximum(p / t, t / p)
+        terms = [error, error / t, error.square(), (p.log10() - t.log10()).abs()]
+        terms += [ratio < 1.25**k for k in (1, 2, 3)]
+        return torch.stack([term.sum() for term in [*terms, valid]])
 
-    def metrics(self) -> Metric:
-        return DepthMetrics()
+    def summary(self, sums: Tensor) -> dict[str, float]:
+        """Metres; abs_rel, log10 and the deltas are plain numbers (delta: share of pixels)."""
+        mean: dict[str, float] = dict(zip(SUMS, (sums / sums[-1]).tolist(), strict=True))
+        mean["rmse"] = math.sqrt(mean["squared"])
+        return {name: mean[name] for name in self.figures}
 
     def output(self) -> Output:
         return Output(self.name, "scalar_map", unit="m", frame="camera, along z", range=(0.0, self.max_depth))
@@ -91,39 +125,3 @@ class Depth(Task):
     def initial_bias(self) -> list[float]:
         share = min(2.5 / self.max_depth, 0.5)  # rooms are about 2.5 m deep
         return [math.log(share / (1 - share))]
-
-
-class DepthMetrics(Metric):
-    """The field's depth metrics (Eigen et al. 2014) over all valid pixels of the split."""
-
-    full_state_update = False
-    NAMES = ("abs_err", "abs_rel", "squared", "log10", "delta1", "delta2", "delta3")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("sums", torch.zeros(len(self.NAMES), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.sums: Tensor
-        self.count: Tensor
-
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        """prediction, target: (B, 1, H, W) metres."""
-        valid = target > 0
-        p, t = prediction[valid].double().clamp(min=EPS), target[valid].double()
-        error = (p - t).abs()
-        ratio = torch.maximum(p / t, t / p)
-        terms = [error, error / t, error.square(), (p.log10() - t.log10()).abs()]
-        terms += [(ratio < 1.25**k).double() for k in (1, 2, 3)]
-        self.sums += torch.stack([term.sum() for term in terms])
-        self.count += valid.sum()
-
-    def compute(self) -> dict[str, float]:
-        """Metres; abs_rel, log10 and the deltas are plain numbers (delta: share of pixels)."""
-        if self.count == 0:
-            return {}
-        mean: dict[str, float] = dict(zip(self.NAMES, (self.sums / self.count).tolist(), strict=True))
-        mean["rmse"] = math.sqrt(mean["squared"])
-        return {
-            f"depth.{name}": mean[name]
-            for name in ("abs_err", "abs_rel", "rmse", "log10", "delta1", "delta2", "delta3")
-        }

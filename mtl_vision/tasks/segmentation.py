@@ -1,50 +1,41 @@
 """Semantic segmentation: one of C classes a pixel."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
 
 from mtl_vision.runtime.contract import Output
 from mtl_vision.runtime.kinds import IGNORE
-from mtl_vision.tasks.base import Task
+from mtl_vision.tasks.base import Figure, Loss, Task
 
 
-class Segmentation(Task):
-    """Logits over `classes`; cross-entropy with label smoothing and class weights (C values, or None for all 1)."""
+class SegmentationLoss(Loss):
+    """A loss of logits (B, C, H, W) against class ids (B, H, W). class_weights: one per class, if it has any."""
 
-    name = "segmentation"
-    main_metric = ("segmentation.miou", True)
-    classification = True
+    class_weights: Tensor | None = None
 
-    def __init__(
-        self,
-        classes: Sequence[str],
-        palette: Sequence[tuple[int, int, int]] = (),
-        label_smoothing: float = 0.0,
-        class_weights: Sequence[float] | None = None,
-    ) -> None:
-        if class_weights is not None and len(class_weights) != len(classes):
-            raise ValueError(f"{len(class_weights)} class weights for {len(classes)} classes: give one a class")
-        self.classes = list(classes)
-        self.palette = list(palette)
-        self.channels = len(classes)
+
+class CrossEntropy(SegmentationLoss):
+    """-sum_c q_c w_c log p_c over the sum of the pixels' weights w_y, q the smoothed label; natural logarithm.
+
+    Args:
+        label_smoothing: share of the target that is spread over all classes
+        class_weights: a weight per class; all 1 if not given
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {label_smoothing}: expected at least 0, below 1")
+        if class_weights is not None and not all(weight > 0 for weight in class_weights):
+            raise ValueError(f"class_weights are {list(class_weights)}: expected all above 0")
         self.label_smoothing = label_smoothing
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
 
-    def activate(self, raw: Tensor) -> Tensor:
-        return raw.float()
-
-    def valid(self, target: Tensor) -> Tensor:
-        return target != IGNORE
-
-    def pixel_loss(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """-sum_c q_c w_c log p_c over the sum of the pixels' weights w_y, q the smoothed label; natural logarithm."""
+    def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         weight = None if self.class_weights is None else self.class_weights.to(prediction.device)
         labels = target.long()
         total = F.cross_entropy(
@@ -52,7 +43,46 @@ class Segmentation(Task):
         )
         if weight is None:
             return total / valid.sum().clamp(min=1)
-        return total / torch.where(valid, weight[labels.clamp(max=self.channels - 1)], 0).sum().clamp(min=1e-9)
+        return total / torch.where(valid, weight[labels.clamp(max=len(weight) - 1)], 0).sum().clamp(min=1e-9)
+
+
+class Segmentation(Task):
+    """Logits over `classes`.
+
+    Args:
+        classes: their names
+        palette: an (R, G, B) per class, for the drawn map
+        loss: what is minimised
+    """
+
+    name = "segmentation"
+    figures: ClassVar[Mapping[str, Figure]] = {
+        "miou": Figure("%", True, main=True, nine=True),
+        "pixel_accuracy": Figure("%", True, nine=True),
+    }
+    classification = True
+    of_classes = True
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        palette: Sequence[tuple[int, int, int]] = (),
+        loss: SegmentationLoss = CrossEntropy(),  # noqa: B008 (it never changes)
+    ) -> None:
+        weights = loss.class_weights
+        if weights is not None and len(weights) != len(classes):
+            raise ValueError(f"{len(weights)} class_weights for {len(classes)} classes: expected one per class")
+        self.classes = list(classes)
+        self.palette = list(palette)
+        self.channels = len(classes)
+        self.sums_shape = (len(classes), len(classes))  # confusion matrix: truth, prediction
+        self.loss_function = loss
+
+    def activate(self, raw: Tensor) -> Tensor:
+        return raw.float()
+
+    def valid(self, target: Tensor) -> Tensor:
+        return target != IGNORE
 
     def hits(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The right class."""
@@ -61,54 +91,40 @@ class Segmentation(Task):
     def decode(self, prediction: Tensor) -> Tensor:
         return prediction.argmax(dim=1).to(torch.uint8)
 
-    def metrics(self) -> Metric:
-        return SegmentationMetrics(self.classes)
-
-    def output(self) -> Output:
-        return Output(self.name, "label_map", classes=self.classes, palette=self.palette)
-
-    def initial_loss(self) -> float:
-        return math.log(self.channels)
-
-
-class SegmentationMetrics(Metric):
-    """One confusion matrix over the split. update takes logits (B, C, H, W) or class ids (B, H, W)."""
-
-    full_state_update = False
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        super().__init__()
-        self.classes = list(classes)
-        C = len(self.classes)
-        self.add_state("confusion", torch.zeros((C, C), dtype=torch.int64), dist_reduce_fx="sum")  # truth, prediction
-        self.confusion: Tensor
-
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        C = len(self.classes)
+    def sums(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """prediction: logits (B, C, H, W) or class ids (B, H, W)."""
+        C = self.channels
         ids = prediction.argmax(dim=1) if prediction.ndim == 4 else prediction.long()
-        valid = target != IGNORE
+        valid = self.valid(target)
         if ids.numel() and int(ids.max()) >= C:
             raise ValueError(
                 f"class id {int(ids.max())} predicted, there are {C} classes: another class set than the truth's"
             )
         pairs = target[valid].long() * C + ids[valid]
-        self.confusion += torch.bincount(pairs, minlength=C * C).reshape(C, C)
+        return torch.bincount(pairs, minlength=C * C).reshape(C, C)
 
-    def compute(self) -> dict[str, float]:
+    def summary(self, sums: Tensor) -> dict[str, float]:
         """Percent. A class in neither truth nor prediction is left out of the mean; `classes_counted` says how many."""
-        confusion = self.confusion.double()
-        total = float(confusion.sum())
-        if total == 0:
-            return {}
-        hit = confusion.diag()
-        union = confusion.sum(0) + confusion.sum(1) - hit
+        hit = sums.diag()
+        union = sums.sum(0) + sums.sum(1) - hit
         seen = union > 0
         iou = 100 * hit[seen] / union[seen]
-        result = {
+        names = [name for name, counts in zip(self.classes, seen.tolist(), strict=True) if counts]
+        return {
             "miou": float(iou.mean()),
-            "pixel_accuracy": 100 * float(hit.sum()) / total,
+            "pixel_accuracy": 100 * float(hit.sum()) / float(sums.sum()),
             "classes_counted": float(seen.sum()),
+            **{f"iou.{name}": value for name, value in zip(names, iou.tolist(), strict=True)},
         }
-        names = [name for name, there in zip(self.classes, seen.tolist(), strict=True) if there]
-        result |= {f"iou.{name}": value for name, value in zip(names, iou.tolist(), strict=True)}
-        return {f"segmentation.{name}": value for name, value in result.items()}
+
+    def output(self) -> Output:
+        return Output(self.name, "label_map", classes=self.classes, palette=self.palette)
+
+    def uninformed_loss(self) -> float:
+        return math.log(self.channels)
+
+    def note(self, metrics: Mapping[str, float]) -> str:
+        counted = metrics.get("classes_counted", self.channels)
+        if counted == self.channels:
+            return ""
+        return f"mIoU over {counted:.0f} of {self.channels} classes: the others are in neither truth nor prediction"

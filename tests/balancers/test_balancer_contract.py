@@ -12,26 +12,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_vision.balancers import BALANCERS, Balancer, Shared, aggregators, scalarizers
+from mtl_vision.balancers import BALANCERS, FROM_TORCHJD, Balancer, Shared
 
 TASKS = ["a", "b", "c"]
-FROM_TORCHJD = [n for n, make in BALANCERS.items() if make.__module__ in (scalarizers.__name__, aggregators.__name__)]
 # what a method cannot be made without
 NEEDS: dict[str, dict[str, dict[str, float]]] = {
-    "fixed": {"weights": {"a": 0.5, "b": 2.0, "c": 1.5}},
-    "converged_gradients": {"norms": {"a": 0.5, "b": 2.0, "c": 1.5}},
+    "Fixed": {"weights": {"a": 0.5, "b": 2.0, "c": 1.5}},
+    "ConvergedGradients": {"norms": {"a": 0.5, "b": 2.0, "c": 1.5}},
 }
 # The scale behaviour that each docstring states. `follows`: at first a factor on a loss multiplies its share of the
 # gradient. `linear`: the gradient is linear in the factor. `free`: the trunk's direction stays. The others answer in
 # their own way.
-FOLLOWS = ["equal", "fixed", "gradnorm", "uncertainty", "dtp", "converged_gradients", "dwa", "imtl_l", "rlw"]
-FREE = ["db_mtl", "famo", "geometric_mean", "nash_mtl", "imtl_g"]
-LINEAR = ["upgrad", "pcgrad"]
-OTHER = ["cagrad", "mgda", "aligned_mtl"]
-NOT_ALWAYS_POSITIVE = ["mgda", "aligned_mtl", "imtl_g"]
+FOLLOWS = ["Equal", "Fixed", "GradNorm", "Uncertainty", "DTP", "ConvergedGradients", "DWA", "IMTLL", "RLW"]
+FREE = ["DBMTL", "FAMO", "GeometricMean", "NashMTL", "IMTLG"]
+LINEAR = ["UPGrad", "PCGrad"]
+OTHER = ["CAGrad", "MGDA", "AlignedMTL"]
+NOT_ALWAYS_POSITIVE = ["MGDA", "AlignedMTL", "IMTLG"]
 KEPT = ("_average", "_loss_sum", "_previous_averages")  # state in plain attributes
-SUM_IS_T = ["equal", "gradnorm", "converged_gradients", "dwa"]
-SUM_IS_1 = ["famo", "rlw", "mgda", "imtl_g"]
+SUM_IS_T = ["Equal", "GradNorm", "ConvergedGradients", "DWA"]
+SUM_IS_1 = ["FAMO", "RLW", "MGDA", "IMTLG"]
 
 
 class Net(nn.Module):
@@ -84,8 +83,8 @@ def step(
     balancer.backward(losses, shared, share)
     if finish:
         balancer.step()
-        if balancer.looks_back:
-            balancer.look_back({name: 0.9 * loss.detach() for name, loss in losses.items()})
+        if balancer.wants_after_step:
+            balancer.after_step({name: 0.9 * loss.detach() for name, loss in losses.items()})
     return {name: loss.detach() for name, loss in losses.items()}
 
 
@@ -101,7 +100,7 @@ def task_gradients(net: Net, seed: int) -> dict[str, Net]:
 
 @pytest.fixture(params=list(BALANCERS))
 def name(request: pytest.FixtureRequest) -> str:
-    if request.param in FROM_TORCHJD and find_spec("torchjd") is None:
+    if BALANCERS[request.param] in FROM_TORCHJD and find_spec("torchjd") is None:
         assert "CI" not in os.environ, "the dev extra brings TorchJD"
         pytest.skip("TorchJD is not installed: pip install 'mtl-vision[torchjd]'")
     return request.param
@@ -111,7 +110,7 @@ def test_every_method_states_its_scale() -> None:
     assert sorted([*FOLLOWS, *FREE, *LINEAR, *OTHER]) == sorted(BALANCERS)
     for name, make in BALANCERS.items():
         module = __import__(make.__module__, fromlist=["_"])
-        assert name == "equal" or "Scale:" in ((make.__doc__ or "") + (module.__doc__ or "")), name
+        assert name == "Equal" or "Scale:" in ((make.__doc__ or "") + (module.__doc__ or "")), name
 
 
 def test_weights_stay_finite_and_as_promised(name: str) -> None:
@@ -242,7 +241,7 @@ def test_state_is_read_to_the_methods_device(name: str) -> None:
 
     kept = [t for m in elsewhere.modules() for key, v in vars(m).items() if key in KEPT for t in tensors(v)]
     assert all(t.device.type == "meta" for t in kept)
-    assert bool(kept) == (name in ("dwa", "db_mtl"))
+    assert bool(kept) == (name in ("DWA", "DBMTL"))
 
 
 def test_one_task_alone(name: str) -> None:

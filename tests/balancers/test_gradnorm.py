@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtl_vision.balancers import GradNorm, Shared
+from mtl_vision.balancers import GradNorm, Shared, TaskLoss
 
 
 def test_two_tasks_by_hand() -> None:
@@ -180,7 +180,7 @@ def test_initial_losses() -> None:
     step(mean, 3.0, 2.0)
     assert mean.initial.tolist() == [2, 3]
     assert mean.weight.tolist() != [1, 1]
-    theoretical = GradNorm(["a", "b"], initial="theoretical", theoretical={"b": math.log(13)})
+    theoretical = GradNorm({"a": TaskLoss(), "b": TaskLoss(uninformed=math.log(13))}, initial="theoretical")
     step(theoretical, 1.0, 4.0)
     assert theoretical.initial.tolist() == pytest.approx([1.0, math.log(13)])
     with pytest.raises(ValueError, match="expected first, mean, theoretical"):

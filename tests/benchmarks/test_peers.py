@@ -36,7 +36,7 @@ def test_peer_trains_the_network(name: str, setup: Setup) -> None:
     step()
     step()
     assert all(parameter.isfinite().all() for parameter in twin.model.parameters())
-    for part in ("backbone", "fusion.last_shared", *(f"heads.{task}" for task in setup.tasks)):
+    for part in ("backbone", "decoder.last_shared", *(f"heads.{task}" for task in setup.tasks)):
         before, after = (next(model.get_submodule(part).parameters()) for model in (setup.model, twin.model))
         assert not torch.equal(before, after), part
 

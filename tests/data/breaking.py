@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from mtl_vision.datasets.classes import class_set
-from mtl_vision.datasets.description import FILE_NAME, Description, LabelFormat, read_description
+from mtl_vision.datasets.description import FILE_NAME, Description, LabelFiles, read_description
 
 SPLITS = ("train", "val", "test")
 
@@ -31,7 +31,7 @@ def describe(root: Path, how: Callable[[Description], Description]) -> None:
 
 
 def mirror(root: Path, *folders: str, splits: Sequence[str] = SPLITS) -> None:
-    """Maps mirrored left to right; normals turn with the picture."""
+    """Maps mirrored left to right; normals turn with the image."""
     for folder in folders:
         change(root, folder, lambda stored: stored[:, ::-1], splits)
         if folder == "normals":
@@ -62,7 +62,7 @@ def forty_classes(root: Path) -> None:
     table = np.zeros(256, np.uint8)
     table[: len(thirteen)] = [forty.index(same.get(name, name)) + 1 for name in thirteen]
     change(root, "label", lambda ids: table[ids])
-    describe(root, lambda one: replace(one, segmentation=LabelFormat(classes="nyu40")))
+    describe(root, lambda one: replace(one, segmentation=LabelFiles(classes="nyu40")))
 
 
 def described_labels(root: Path, first: int, void: int) -> None:

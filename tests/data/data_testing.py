@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtl_vision.datasets.description import DepthFormat, Description, LabelFormat, NormalsFormat
+from mtl_vision.datasets.description import DepthFiles, Description, LabelFiles, NormalsFiles
 from mtl_vision.datasets.sample import Intrinsics, Sample
 from mtl_vision.datasets.write import FolderWriter
 
@@ -17,9 +17,9 @@ CAMERA = Intrinsics(60.0, 60.0, 30.0, 25.0)
 HELD = {"fx": 60.0, "fy": 60.0, "cx": 30.0, "cy": 25.0, "height": 48, "width": 64}
 FULL = Description(
     source="made by hand",
-    depth=DepthFormat(),
-    normals=NormalsFormat(),
-    segmentation=LabelFormat(classes="nyu13"),
+    depth=DepthFiles(),
+    normals=NormalsFiles(),
+    segmentation=LabelFiles(classes="nyu13"),
     intrinsics=HELD,
 )
 

@@ -1,4 +1,4 @@
-"""What layouts.py is made of: the samples, what they are in each format's terms, how files are named and written."""
+"""What layouts.py is made of: the samples, what they are in each layout's terms, how files are named and written."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def coloured(normals: np.ndarray, black: bool = False) -> np.ndarray:
     return colours
 
 
-# how the formats name files
+# how the layouts name files
 
 
 def scene(split: str, index: int) -> str:
@@ -138,7 +138,7 @@ def within(splits: Splits) -> dict[str, list[int]]:
 
 
 def running(splits: Splits) -> dict[str, list[int]]:
-    """Numbers from 0, train then test, where the format has no split."""
+    """Numbers from 0, train then test, where the layout has no split."""
     start = len(splits["train"])
     return {"train": list(range(start)), "test": list(range(start, start + len(splits["test"])))}
 
@@ -158,18 +158,18 @@ NAMING: dict[str, tuple[Callable[[Splits], dict[str, list[int]]], Callable[[int]
     "esanet": (official, lambda n: f"{n:04d}"),
     "dformer": (official, str),
     "dump8": (published, str),
-    "pictures": (official, lambda n: f"{n + 1:04d}"),
-    "pictures8": (official, lambda n: f"{n + 1:04d}"),
+    "images": (official, lambda n: f"{n + 1:04d}"),
+    "images8": (official, lambda n: f"{n + 1:04d}"),
     "tum": (running, timestamp),
     "scannet": (running, lambda n: str(20 * n)),  # every twentieth frame; 100 sorts before 20 as text
 }
 
 
-def names(format: str, splits: Splits) -> dict[str, list[str]]:
+def names(layout: str, splits: Splits) -> dict[str, list[str]]:
     """The stem each sample's files have, in order; for bts the scene and the picture's stem, for tum the picture's."""
-    if format == "bts":  # two scenes take turns, each numbered from 0, so that file names alone are not unique
+    if layout == "bts":  # two scenes take turns, each numbered from 0, so that file names alone are not unique
         return {s: [f"{scene(s, i)}_rgb_{i // 2:05d}" for i in range(len(ones))] for s, ones in splits.items()}
-    numbering, stem = NAMING[format]
+    numbering, stem = NAMING[layout]
     return {split: [stem(n) for n in numbers] for split, numbers in numbering(splits).items()}
 
 

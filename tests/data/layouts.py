@@ -1,7 +1,7 @@
-"""Lays out samples on disk in each format in which people have NYUv2, as the formats' own tables say.
+"""Lays out samples on disk in each layout in which people have NYUv2, as the layouts' own tables say.
 
-It knows nothing of the project's readers. The same samples go into every format, so a reader must give them back
-within EXPECT[format]. `names` says which stem each sample has there.
+It knows nothing of the project's readers. The same samples go into every layout, so a reader must give them back
+within EXPECT[layout]. `names` says which stem each sample has there.
 
 Values go in by the table alone: normals' axes are not turned, and a normal that is invalid, (0, 0, 0), becomes grey.
 """
@@ -55,9 +55,9 @@ class Expect:
     """What a perfect reader gives back.
 
     image: mean of |difference| in 8-bit levels. depth: greatest |difference| in metres, absolute; of the remainder
-    by `wraps` where the format has lost the rest. normals: greatest angle in degrees, once made unit again. A target
+    by `wraps` where the layout has lost the rest. normals: greatest angle in degrees, once made unit again. A target
     is invalid at exactly the sample's pixels. classes: the finest set the labels are in. targets: what the files
-    hold. splits: our name to theirs; empty where the format has none, and samples lie train first, then test.
+    hold. splits: our name to theirs; empty where the layout has none, and samples lie train first, then test.
     """
 
     targets: tuple[str, ...]
@@ -92,15 +92,15 @@ EXPECT = {
     "bts": Expect(DEPTH, image=PICTURE, depth=MILLIMETRES, splits=TRAIN_TEST),
     # with bits=16: half(FARTHEST / 65535)
     "dump8": Expect(FLAT, image=PICTURE, depth=half(FARTHEST / 255), classes="nyu40", splits=TRAIN_TEST),
-    "pictures": Expect(FLAT, image=PICTURE, depth=MILLIMETRES, classes="nyu40", splits=TRAIN_TEST),
-    "pictures8": Expect(FLAT, depth=half(FARTHEST / 255), classes="nyu40", splits=TRAIN_TEST),
+    "images": Expect(FLAT, image=PICTURE, depth=MILLIMETRES, classes="nyu40", splits=TRAIN_TEST),
+    "images8": Expect(FLAT, depth=half(FARTHEST / 255), classes="nyu40", splits=TRAIN_TEST),
     "tum": Expect(DEPTH, depth=half(1 / 5000)),
     "scannet": Expect(DEPTH, image=PICTURE, depth=MILLIMETRES),
 }
 
 
 class Frame(NamedTuple):
-    """A sample in its place: our split, the format's name of it, the position in the split, the file's stem."""
+    """A sample in its place: our split, the layout's name of it, the position in the split, the file's stem."""
 
     split: str
     theirs: str
@@ -121,18 +121,18 @@ class Frame(NamedTuple):
         return self.sample.targets["normals"]
 
 
-def frames(format: str, splits: Splits) -> Iterator[Frame]:
+def frames(layout: str, splits: Splits) -> Iterator[Frame]:
     """Every sample of every split in its place."""
-    stems, theirs = names(format, splits), EXPECT[format].splits
+    stems, theirs = names(layout, splits), EXPECT[layout].splits
     for split, samples in splits.items():
         for i, sample in enumerate(samples):
             yield Frame(split, theirs.get(split, ""), i, stems[split][i], sample)
 
 
-def lay_out(format: str, root: Path, splits: Splits, **options: Any) -> None:
-    """Write the samples under `root`; options are those of the format's function."""
+def lay_out(layout: str, root: Path, splits: Splits, **options: Any) -> None:
+    """Write the samples under `root`; options are those of the layout's function."""
     root.mkdir(parents=True, exist_ok=True)
-    LAYOUTS[format](root, splits, **options)
+    LAYOUTS[layout](root, splits, **options)
 
 
 def nyu_mat(root: Path, splits: Splits) -> None:
@@ -173,10 +173,10 @@ def mtan(root: Path, splits: Splits, dtype: Any = np.float32, label_dtype: Any =
         write_npy(folder / "normal" / file, f.normals.astype(dtype))
 
 
-def _write_stems(format: str, root: Path, splits: Splits) -> None:
+def _write_stems(layout: str, root: Path, splits: Splits) -> None:
     """gt_sets/{train,val}.txt."""
-    for split, stems in names(format, splits).items():
-        write_lines(root / "gt_sets" / f"{EXPECT[format].splits[split]}.txt", stems)
+    for split, stems in names(layout, splits).items():
+        write_lines(root / "gt_sets" / f"{EXPECT[layout].splits[split]}.txt", stems)
 
 
 def astmt(root: Path, splits: Splits) -> None:
@@ -266,17 +266,17 @@ def dump8(root: Path, splits: Splits, bits: int = 8) -> None:
         write_png(root / "nyu_labels40" / f"{f.stem}.png", from_zero(ids40(f.sample))[:, ::-1])
 
 
-def pictures(root: Path, splits: Splits) -> None:
+def images(root: Path, splits: Splits) -> None:
     """{train,test}/{rgb,depth,label40}/%04d: JPEG, millimetres, class+1."""
-    for f in frames("pictures", splits):
+    for f in frames("images", splits):
         write_jpeg(root / f.theirs / "rgb" / f"{f.stem}.jpg", f.image)
         write_png(root / f.theirs / "depth" / f"{f.stem}.png", in_steps(f.depth, 0.001), np.uint16)
         write_png(root / f.theirs / "label40" / f"{f.stem}.png", ids40(f.sample))
 
 
-def pictures8(root: Path, splits: Splits) -> None:
+def images8(root: Path, splits: Splits) -> None:
     """The same with WebP, and depth v of 8 bits: metres = (v + 0.5) * 9.9955 / 255, 0 = none."""
-    for f in frames("pictures8", splits):
+    for f in frames("images8", splits):
         write_webp(root / f.theirs / "rgb" / f"{f.stem}.webp", f.image)
         depth = np.where(f.depth > 0, np.rint(f.depth * 255 / FARTHEST - 0.5), 0)
         write_png(root / f.theirs / "depth" / f"{f.stem}.png", depth)
@@ -284,7 +284,7 @@ def pictures8(root: Path, splits: Splits) -> None:
 
 
 def tum(root: Path, splits: Splits) -> None:
-    """{rgb,depth}/TIMESTAMP.png and associations.txt; a depth is taken 3 ms before to 9 ms after its picture."""
+    """{rgb,depth}/TIMESTAMP.png and associations.txt; a depth is taken 3 ms before to 9 ms after its image."""
     lines = []
     for n, f in enumerate(frames("tum", splits)):
         late = f"{float(f.stem) + (0.006, -0.003, 0.009)[n % 3]:.6f}"
@@ -312,8 +312,8 @@ WRITERS = (
     dformer,
     bts,
     dump8,
-    pictures,
-    pictures8,
+    images,
+    images8,
     tum,
     scannet,
 )

@@ -23,7 +23,7 @@ from mtl_vision.loading.augment import (
     Cutout,
     Flip,
     Noise,
-    OnPicture,
+    OnImage,
     Rotate,
     ZoomCrop,
 )
@@ -61,7 +61,10 @@ def test_normals_agree_with_depth_after_every_preset(preset: str):
 
 
 def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(ValueError, match="unknown augmentation 'stong': expected none, flip, standard, strong, heavy"):
+    with pytest.raises(
+        ValueError,
+        match="unknown augmentation 'stong', did you mean 'strong'.; expected none, flip, standard, strong, heavy",
+    ):
         Augmentation("stong", SIZE)
 
 
@@ -122,7 +125,7 @@ def test_zoom_stays_within_its_range_and_its_windows_reach_every_border(monkeypa
     assert min(tops) == 0 and max(tops) == 1 and min(lefts) == 0 and max(lefts) == 1
 
 
-@pytest.mark.parametrize("transform", [Colour(p=1), Blur(p=1), Noise(p=1), OnPicture(A.RandomGamma(p=1), p=1)])
+@pytest.mark.parametrize("transform", [Colour(p=1), Blur(p=1), Noise(p=1), OnImage(A.RandomGamma(p=1), p=1)])
 def test_what_changes_the_picture_leaves_the_targets(transform: A.BasicTransform):
     grain = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)  # a faint blur may leave a smooth one
     sample = replace(plane_sample(unit(0.3, -0.2, -1)), image=grain)
@@ -173,7 +176,7 @@ def test_a_chain_of_ones_own_repeats_from_its_seed():
     sample = plane_sample(unit(0.3, -0.2, -1))
 
     def make() -> A.Compose:
-        gamma = OnPicture(A.RandomGamma(p=1), p=0.7)
+        gamma = OnImage(A.RandomGamma(p=1), p=0.7)
         return A.Compose([ZoomCrop(SMALL), Flip(), A.OneOf([gamma, Blur(p=1)]), Noise(), Cutout()], seed=5)
 
     one, other = make(), make()
@@ -274,7 +277,7 @@ def test_the_draws_of_a_chain_are_independent(monkeypatch: pytest.MonkeyPatch):
 
 def test_any_transform_of_the_picture_goes_as_often_as_it_says():
     sample = plane_sample(unit(0.3, -0.2, -1))
-    chain = A.Compose([OnPicture(A.InvertImg(p=0.5))], seed=0)
+    chain = A.Compose([OnImage(A.InvertImg(p=0.5))], seed=0)
     moved = sum(not np.array_equal(chain(sample=sample)["sample"].image, sample.image) for _ in range(300))
     assert 120 < moved < 180
 
@@ -282,12 +285,12 @@ def test_any_transform_of_the_picture_goes_as_often_as_it_says():
 @pytest.mark.parametrize("transform", [A.HorizontalFlip(), A.RandomCrop(8, 8)])
 def test_what_moves_pixels_is_no_transform_of_the_picture(transform: A.BasicTransform):
     with pytest.raises(TypeError, match=f"{type(transform).__name__} may move pixels: expected an ImageOnly"):
-        OnPicture(transform)  # type: ignore[arg-type]
+        OnImage(transform)  # type: ignore[arg-type]
 
 
 def test_compositions_of_what_leaves_pixels_are_taken():
     sample = plane_sample(unit(0.3, -0.2, -1))
-    chain = A.Compose([OnPicture(A.OneOf([A.InvertImg(p=1), A.Blur(p=1)], p=1))], seed=0)
+    chain = A.Compose([OnImage(A.OneOf([A.InvertImg(p=1), A.Blur(p=1)], p=1))], seed=0)
     assert not np.array_equal(chain(sample=sample)["sample"].image, sample.image)
     with pytest.raises(TypeError, match="OneOf may move pixels"):
-        OnPicture(A.OneOf([A.InvertImg(), A.HorizontalFlip()]))
+        OnImage(A.OneOf([A.InvertImg(), A.HorizontalFlip()]))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from data_testing import FULL, cut_short, degrees, planes, write_folder
 
-from mtl_vision.datasets.description import DataError, InstancesFormat, LabelFormat
+from mtl_vision.datasets.description import DataError, InstancesFiles, LabelFiles
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.loading import cache
 from mtl_vision.loading.augment import Augmentation
@@ -93,7 +93,7 @@ def test_a_new_or_missing_file_is_seen(tmp_path: Path, root: Path):
 
 
 def test_another_description_or_class_set_is_another_copy(tmp_path: Path):
-    forty = replace(FULL, segmentation=LabelFormat(classes="nyu40"))
+    forty = replace(FULL, segmentation=LabelFiles(classes="nyu40"))
     root = write_folder(tmp_path / "set", {"train": planes(1)}, forty)
     assert forty.depth is not None
     other = replace(forty, depth=replace(forty.depth, scale=0.002))
@@ -120,7 +120,7 @@ def test_partial_targets_stay_partial(tmp_path: Path, root: Path):
 def test_different_sizes_say_so_and_leave_nothing(tmp_path: Path, threads: int):
     odd = replace(planes(1, (40, 64))[0], name="0009")
     root = write_folder(tmp_path / "set", {"train": [*planes(3), odd]})
-    with pytest.raises(DataError, match=r"0009\.png is \(40, 64\) .*the first picture \(48, 64\).*data.cache to null"):
+    with pytest.raises(DataError, match=r"0009\.png is \(40, 64\) .*the first image \(48, 64\).*without a cache"):
         PackedDataset(FolderDataset(root, "train"), tmp_path / "cache", threads)
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -175,7 +175,7 @@ def test_a_packed_loader_travels_to_a_worker_without_its_pages(tmp_path: Path):
 
 
 def test_another_pairing_of_the_same_files_is_seen(tmp_path: Path, root: Path):
-    """Lists tell which depth belongs to which picture: the files are the same, the samples are not."""
+    """Lists tell which depth belongs to which image: the files are the same, the samples are not."""
     described = replace(FULL, lists={"train": "list.txt"}, columns=["image", "depth"], normals=None, segmentation=None)
     packed = []
     for depths in ("0000 0001", "0001 0000"):
@@ -194,7 +194,7 @@ def test_mirrored_files_are_another_copy(tmp_path: Path, root: Path):
 
 def test_instances_are_kept(tmp_path: Path, root: Path):
     shutil.copytree(root / "train/label", root / "train/instances")
-    source = FolderDataset(root, "train", replace(FULL, instances=InstancesFormat()))
+    source = FolderDataset(root, "train", replace(FULL, instances=InstancesFiles()))
     packed = PackedDataset(source, tmp_path / "cache")
     assert_equal(packed, source)
     assert "instances" in packed[0].targets

@@ -1,4 +1,4 @@
-"""Each known fault is found in a set that is broken that way, it alone, and --fix mends what a description can mend."""
+"""Each known fault is found in a set that is broken that way, and no other; --fix fixes what a description can fix."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from breaking import (
 )
 from data_testing import cut_short, with_camera, write_folder
 
-from mtl_vision.check.command import check
+from mtl_vision.check.run import check
 from mtl_vision.datasets.description import read_description
 from mtl_vision.synthetic import render_room
 
@@ -32,35 +32,35 @@ ALL = ("rgb", "depth", "normals", "label")
 
 
 @pytest.fixture(scope="session")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rooms that no test may change."""
     samples = [render_room(seed, (60, 80)) for seed in range(500, 508)]
     splits = {"train": samples[:6], "val": samples[6:7], "test": samples[7:]}
-    return write_folder(tmp_path_factory.mktemp("sound") / "rooms", splits, with_camera(samples[0]))
+    return write_folder(tmp_path_factory.mktemp("good") / "rooms", splits, with_camera(samples[0]))
 
 
 @pytest.fixture
-def root(sound: Path, tmp_path: Path) -> Path:
+def root(good: Path, tmp_path: Path) -> Path:
     """A copy to break."""
-    return Path(shutil.copytree(sound, tmp_path / "rooms"))
+    return Path(shutil.copytree(good, tmp_path / "rooms"))
 
 
 def found(root: Path, fix: bool = False) -> list[tuple[str, str | None]]:
     """(test, split) of every fault; None: the whole set."""
-    code = check(root, None, root.parent / "out", fix=fix)
-    told = json.loads((root.parent / "out/check.json").read_text())
-    faults: list[tuple[str, str | None]] = [(fault["test"], None) for fault in told["faults"]]
-    faults += [(fault["test"], split) for split, one in told["splits"].items() for fault in one["faults"]]
-    assert code == (2 if faults else 0) and told["fine"] == (not faults)
+    report = check(root, out=root.parent / "out", fix=fix)
+    written = json.loads((root.parent / "out/check.json").read_text())
+    faults: list[tuple[str, str | None]] = [(fault["test"], None) for fault in written["faults"]]
+    faults += [(fault["test"], split) for split, one in written["splits"].items() for fault in one["faults"]]
+    assert len(report.faults) == len(faults) and written["fine"] == (not faults)
     return faults
 
 
 def sentences(root: Path) -> str:
-    told = json.loads((root.parent / "out/check.json").read_text())
-    return "\n".join(fault["text"] for one in (told, *told["splits"].values()) for fault in one["faults"])
+    written = json.loads((root.parent / "out/check.json").read_text())
+    return "\n".join(fault["text"] for one in (written, *written["splits"].values()) for fault in one["faults"])
 
 
-def test_a_sound_set_has_none(root: Path):
+def test_a_good_set_has_no_faults(root: Path):
     before = (root / "dataset.yaml").read_text()
     assert found(root, fix=True) == []
     assert (root / "dataset.yaml").read_text() == before
@@ -68,13 +68,13 @@ def test_a_sound_set_has_none(root: Path):
 
 
 Break = Callable[[Path], None]
-MENDED: dict[str, tuple[Break, str, str]] = {
-    "mirrored": (lambda root: mirror(root, *ALL), "mirrored_whole", "set `mirrored: true`"),
+FIXED: dict[str, tuple[Break, str, str]] = {
+    "mirrored": (lambda root: mirror(root, *ALL), "mirrored_set", "set `mirrored: true`"),
     "13 ids from 1": (labels_from_one, "label_ids", "set `segmentation.first: 1` and `segmentation.void: "),
     "40 ids from 1": (
         forty_classes,
         "label_ids",
-        "are stored as labels, expected 0..39 for 40 classes",
+        "as labels, expected 0..39 for 40 classes",
     ),
     "13 ids from 0, read from 1": (
         lambda root: described_labels(root, 1, 0),
@@ -103,9 +103,9 @@ MENDED: dict[str, tuple[Break, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", MENDED)
-def test_what_a_description_mends(root: Path, name: str, capsys: pytest.CaptureFixture[str]):
-    spoil, test, todo = MENDED[name]
+@pytest.mark.parametrize("name", FIXED)
+def test_what_a_description_fixes(root: Path, name: str, capsys: pytest.CaptureFixture[str]):
+    spoil, test, todo = FIXED[name]
     spoil(root)
     before = (root / "dataset.yaml").read_text()
     assert found(root) == [(test, None)]
@@ -124,58 +124,58 @@ def test_depth_that_wraps(root: Path):
     assert found(root) == [("depth_wraps", None)]
     assert "depth wraps around at 3.277 m" in sentences(root) and "set `depth.wraps: true`" in sentences(root)
     assert found(root, fix=True) == []
-    told = read_description(root / "dataset.yaml").depth
-    assert told is not None and told.wraps
+    fixed = read_description(root / "dataset.yaml").depth
+    assert fixed is not None and fixed.wraps
 
 
 def test_a_mirrored_set_whose_normals_were_not_turned(root: Path):
-    """One fault hides the other: both are mended, one after the other."""
+    """One fault hides the other: both are fixed, one after the other."""
     mirror(root, *ALL)
     change(root, "normals", negate_x)
     assert ("normals_frame", None) in found(root)
     assert found(root, fix=True) == []
-    told = read_description(root / "dataset.yaml")
-    assert told.mirrored and told.normals is not None and told.normals.axes == ("-x", "y", "z")
+    fixed = read_description(root / "dataset.yaml")
+    assert fixed.mirrored and fixed.normals is not None and fixed.normals.axes == ("-x", "y", "z")
 
 
 @pytest.mark.parametrize(
     ("folders", "todo"),
     [
-        (("rgb",), "mirror the files of pictures"),
+        (("rgb",), "mirror the files of images"),
         (("depth",), "mirror the files of depth"),
         (("label",), "mirror the files of labels"),
         (("normals",), "mirror the files of normals"),
-        (("depth", "normals", "label"), "mirror the files of pictures"),
+        (("depth", "normals", "label"), "mirror the files of images"),
         (("rgb", "label"), "mirror the files of either"),
     ],
 )
 def test_maps_mirrored_against_each_other(root: Path, folders: tuple[str, ...], todo: str):
     mirror(root, *folders)
-    assert found(root, fix=True) == [("mirrored_apart", None)]
-    assert "mirrored left to right against each other" in sentences(root) and todo in sentences(root)
+    assert found(root, fix=True) == [("mirrored_maps", None)]
+    assert "mirrored left to right against" in sentences(root) and todo in sentences(root)
 
 
-def test_a_split_that_is_broken_alone(root: Path):
+def test_only_one_split_is_broken(root: Path):
     rescale_depth(root, 10, splits=["train"])
     assert found(root, fix=True) == [("depth_unit", "train")]
-    assert "of this split alone" in sentences(root)
+    assert "in this split only" in sentences(root)
     assert not (root / "dataset.yaml.before").exists()
 
 
-def test_normals_that_are_no_unit_vectors(root: Path):
+def test_normals_that_are_not_unit_vectors(root: Path):
     shorten_normals(root, 0.6)
     assert found(root) == [("normals_length", None)]
     assert "lengths of 0.60 to 0.60 (median 0.60): expected 1" in sentences(root)
 
 
-def test_normals_of_other_pictures(root: Path):
+def test_normals_of_other_images(root: Path):
     for split in SPLITS:
         paths = sorted((root / split / "normals").glob("*.png"))
         stored = [path.read_bytes() for path in paths]
         for path, data in zip(paths, stored[1:] + stored[:1], strict=True):
             path.write_bytes(data)
     change(root, "normals", lambda stored: stored[::-1])
-    assert {test for test, _ in found(root)} & {"normals_frame", "mirrored_apart"}
+    assert {test for test, _ in found(root)} & {"normals_frame", "mirrored_maps"}
 
 
 def test_splits_that_overlap(root: Path):
@@ -183,11 +183,11 @@ def test_splits_that_overlap(root: Path):
     for i, stem in enumerate(stems):
         for folder in ALL:
             shutil.copy(root / "train" / folder / f"{stem}.png", root / "test" / folder / f"copy{i}.png")
-    anew = root / "test/rgb/copy1.png"
-    image = cv2.imread(str(anew))
+    again = root / "test/rgb/copy1.png"
+    image = cv2.imread(str(again))
     assert image is not None
-    anew.unlink()
-    cv2.imwrite(str(anew.with_suffix(".jpg")), image, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    again.unlink()
+    cv2.imwrite(str(again.with_suffix(".jpg")), image, [cv2.IMWRITE_JPEG_QUALITY, 60])
     for folder in ALL:
         path = root / "test" / folder / "copy2.png"
         stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -196,8 +196,8 @@ def test_splits_that_overlap(root: Path):
         cv2.imwrite(str(path), negate_x(turned) if folder == "normals" else turned)
     assert found(root) == [("overlap", None)]
     text = sentences(root)
-    assert "train and test share 3 pictures" in text
-    assert f"train/{stems[0]} = test/copy0," in text and f"train/{stems[1]} = test/copy1 (stored anew)" in text
+    assert "train and test share 3 images" in text
+    assert f"train/{stems[0]} = test/copy0," in text and f"train/{stems[1]} = test/copy1 (encoded again)" in text
     assert f"train/{stems[2]} = test/copy2 (mirrored)" in text
 
 
@@ -207,7 +207,7 @@ def test_files_missing_and_unreadable_are_all_named(root: Path):
     (root / "train/rgb" / f"{stems[1]}.png").unlink()
     cut_short(root / "train/depth" / f"{stems[2]}.png")
     (root / "train/label" / f"{stems[2]}.png").write_bytes(b"")
-    (root / "train/rgb" / f"{stems[3]}.png").write_text("no picture")
+    (root / "train/rgb" / f"{stems[3]}.png").write_text("no image")
     (root / "train/normals" / f"{stems[3]}.png").write_bytes(b"")
     (root / "train/depth" / f"{stems[3]}.png").write_bytes(b"")
     found_ones = found(root)
@@ -223,14 +223,14 @@ def test_targets_that_only_some_samples_have_are_no_fault(root: Path):
     assert found(root) == []
 
 
-def test_a_split_without_a_target_and_one_without_pictures(root: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_split_without_a_target_and_one_without_images(root: Path, capsys: pytest.CaptureFixture[str]):
     shutil.rmtree(root / "val/normals")
     for path in (root / "test/rgb").glob("*.png"):
         path.unlink()
     assert sorted(found(root)) == [("files", "test"), ("files", "val")]
-    assert "no normals for split 'val'" in sentences(root) and "no pictures for split 'test'" in sentences(root)
-    told = capsys.readouterr().out
-    assert "test: can not be read" in told and "train: 6 samples" in told
+    assert "no normals for split 'val'" in sentences(root) and "no images for split 'test'" in sentences(root)
+    out = capsys.readouterr().out
+    assert "test: cannot be read" in out and "train: 6 samples" in out
 
 
 @pytest.mark.parametrize("how", [lambda mm: 9000 - mm, lambda mm: 3e6 / mm], ids=["inverted", "disparity"])
@@ -245,13 +245,13 @@ def test_depth_that_grows_towards_the_camera_is_no_fault_of_the_normals(root: Pa
     assert (root / "dataset.yaml").read_text() == before, "axes that leave it so bad are not written"
 
 
-def test_sentences_that_are_alike_are_said_once(root: Path, capsys: pytest.CaptureFixture[str]):
+def test_sentences_that_are_alike_are_printed_once(root: Path, capsys: pytest.CaptureFixture[str]):
     for path in (root / "train/depth").glob("*.png"):
         path.write_bytes(b"")
     assert ("files", "train") in found(root)
-    told = capsys.readouterr().out
-    assert told.count("not a readable picture") == 1 and "the same of 5 more: " in told
-    assert sentences(root).count("not a readable picture") == 6, "the figures' file names all"
+    out = capsys.readouterr().out
+    assert out.count("not a readable image") == 1 and "the same for 5 more: " in out
+    assert sentences(root).count("not a readable image") == 6, "check.json names all"
 
 
 @pytest.mark.parametrize("picked", [slice(0, 1), slice(0, 6, 2), slice(1, 6)])
@@ -261,23 +261,21 @@ def test_maps_that_are_mirrored_in_some_samples(root: Path, picked: slice):
         stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         assert stored is not None
         cv2.imwrite(str(path), stored[:, ::-1])
-    assert any(test == "mirrored_in_some" for test, _ in found(root))
+    assert any(test == "mirrored_samples" for test, _ in found(root))
     some = {path.stem for path in paths[picked]}
     fewer = some if len(some) <= 3 else {path.stem for path in paths} - some
-    assert all(stem in sentences(root) for stem in fewer) and "lie the other way round than in the others" in sentences(
-        root
-    )
+    assert all(stem in sentences(root) for stem in fewer) and "samples, compared with the others" in sentences(root)
 
 
-def test_a_sensor_that_sees_no_further_is_no_mirror(root: Path):
+def test_a_sensor_of_short_range_is_not_taken_for_mirrored(root: Path):
     change(root, "depth", lambda stored: np.where(stored < 2500, stored, 0).astype(np.uint16))
     assert not any(test.startswith("mirrored") for test, _ in found(root))
 
 
-def test_names_with_spaces_are_told_whole(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_names_with_spaces_are_printed_in_full(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     spaced = tmp_path / "my rooms"
     root.rename(spaced)
     for path in (spaced / "train/depth").glob("*.png"):
         path.write_bytes(b"")
     assert ("files", "train") in found(spaced)
-    assert "the same of 5 more: 0" in capsys.readouterr().out
+    assert "the same for 5 more: 0" in capsys.readouterr().out

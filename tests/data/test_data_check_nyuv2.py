@@ -1,4 +1,4 @@
-"""`check` on real NYUv2, where someone has it: no false alarm on the whole set, and a broken one is told."""
+"""`check` on real NYUv2, where someone has it: no false alarm on the good set, and faults found in broken ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mtl_vision.check.report import Report, check_folder
+from mtl_vision.check.report import Report
+from mtl_vision.check.run import check_folder
 from mtl_vision.datasets.description import Description, known_description
 from mtl_vision.datasets.recognise import describe
 
@@ -29,10 +30,10 @@ def source(name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["nyuv2", "nyuv2_288x384"])
-def test_the_real_sets_are_sound(name: str):
+def test_the_real_sets_have_no_faults(name: str):
     report = check_folder(source(name), describe(source(name)), most=60)
-    assert report.faults == [] and report.open == []
-    assert 2 < report.figures["train"].depth["median"] < 3
+    assert report.faults == [] and report.unknown == []
+    assert 2 < report.summaries["train"].depth["median"] < 3
 
 
 @pytest.fixture
@@ -61,14 +62,14 @@ def mirrored(stored: np.ndarray) -> np.ndarray:
     return stored[:, ::-1]
 
 
-def looked(part: Path, description: Description | None = None) -> Report:
-    return check_folder(part, description or known_description("pictures8"))
+def checked(part: Path, description: Description | None = None) -> Report:
+    return check_folder(part, description or known_description("images8"))
 
 
 @pytest.mark.parametrize(
     ("folders", "todo"),
     [
-        (("rgb",), "mirror the files of pictures"),
+        (("rgb",), "mirror the files of images"),
         (("depth",), "mirror the files of depth"),
         (("label40",), "mirror the files of labels"),
         (("depth", "label40"), "mirror the files of depth and labels"),
@@ -76,26 +77,26 @@ def looked(part: Path, description: Description | None = None) -> Report:
 )
 def test_mirrored_maps(part: Path, folders: tuple[str, ...], todo: str):
     change(part, mirrored, *folders)
-    (fault,) = looked(part).faults
-    assert fault.test == "mirrored_apart" and fault.text.endswith(todo) and "white frame tells" in fault.text
+    (fault,) = checked(part).faults
+    assert fault.test == "mirrored_maps" and fault.text.endswith(todo) and "white frame shows" in fault.text
 
 
 def test_all_of_it_mirrored(part: Path):
     change(part, mirrored, "rgb", "depth", "label40")
-    report = looked(part)
+    report = checked(part)
     (fault,) = report.faults
-    assert fault.test == "mirrored_whole" and "white frame" in fault.text
-    assert report.mended().mirrored and looked(part, report.mended()).faults == []
+    assert fault.test == "mirrored_set" and "white frame" in fault.text
+    assert report.fixed().mirrored and checked(part, report.fixed()).faults == []
 
 
 @pytest.mark.parametrize("void", [0, 255])
 def test_labels_off_by_one(part: Path, void: int):
     change(part, lambda ids: np.where(ids == 0, void, ids - 1).astype(np.uint8), "label40")
-    report = looked(part)
+    report = checked(part)
     (fault,) = report.faults
-    fixed = report.mended()
+    fixed = report.fixed()
     assert fault.test == "label_ids" and fixed.segmentation is not None and fixed.segmentation.first == 0
-    assert looked(part, fixed).faults == []
+    assert checked(part, fixed).faults == []
 
 
 def test_depth_that_wraps_and_depth_in_another_unit(part: Path):
@@ -103,13 +104,13 @@ def test_depth_that_wraps_and_depth_in_another_unit(part: Path):
         return (stored + 0.5) * 9.9955 / 255
 
     change(part, lambda stored: (np.rint(metres(stored) * 1e4).astype(np.int64) % 65536).astype(np.uint16), "depth")
-    described = known_description("pictures8")
+    described = known_description("images8")
     assert described.depth is not None
     described = replace(described, depth=replace(described.depth, full_scale=None, offset=0.0))
     assert described.depth is not None
     good = replace(described, depth=replace(described.depth, scale=1e-4, wraps=True))
-    assert looked(part, good).faults == []
+    assert checked(part, good).faults == []
     for scale, tests in ((1e-4, ["depth_wraps"]), (1e-3, ["depth_unit", "depth_wraps"])):
-        report = looked(part, replace(described, depth=replace(described.depth, scale=scale)))
+        report = checked(part, replace(described, depth=replace(described.depth, scale=scale)))
         assert [fault.test for fault in report.faults] == tests
-        assert report.mended() == good
+        assert report.fixed() == good

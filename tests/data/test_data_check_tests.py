@@ -1,4 +1,4 @@
-"""The tests of `check`, one by one, on evidence made by hand."""
+"""The tests of `check`, one by one, on statistics made by hand."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ import numpy as np
 import pytest
 from data_testing import CAMERA, FULL, SIZE, plane_sample, unit
 
-from mtl_vision.check import apart, depth, frames, labels, mirror, overlap
-from mtl_vision.check.evidence import Close, Evidence, Look, Verdict
-from mtl_vision.check.look import Reading, look
-from mtl_vision.check.mend import changes
-from mtl_vision.datasets.description import DepthFormat, Description, LabelFormat, NormalsFormat
-from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.check import depth, labels, normals, overlap
+from mtl_vision.check.mirrored import camera_side, mirrored_maps, mirrored_set, white_frame
+from mtl_vision.check.reading import Reading, sample_statistics
+from mtl_vision.check.run import changes
+from mtl_vision.check.statistics import UNKNOWN, SampleStatistics, SplitStatistics, Thumbnail
+from mtl_vision.datasets.description import DepthFiles, Description, LabelFiles, NormalsFiles
 from mtl_vision.datasets.sample import Sample
 
 AXES = ("x", "y", "z")
 
 
-def evidence(*looks: Look, description: Description = FULL, bits: int | None = 16) -> Evidence:
-    return Evidence(description, looks, bits)
+def split(*samples: SampleStatistics, description: Description = FULL, bits: int | None = 16) -> SplitStatistics:
+    return SplitStatistics(description, samples, bits)
 
 
-def looked(sample: Sample, description: Description = FULL) -> Look:
-    """The Look of a sample, without a folder."""
-    dataset = FolderDataset.__new__(FolderDataset)
-    dataset.description = description
-    return look(Reading(sample.name, sample, sample.targets.get("segmentation"), None, ()), dataset, closely=True)
+def collected(sample: Sample, description: Description = FULL) -> SampleStatistics:
+    """The statistics of a sample, without a folder."""
+    reading = Reading(sample.name, sample, sample.targets.get("segmentation"), None, ())
+    return sample_statistics(reading, description, with_thumbnail=True)
 
 
 # normals
@@ -38,18 +37,18 @@ def looked(sample: Sample, description: Description = FULL) -> Look:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=3)))
-def test_each_of_the_48_frames_is_named_and_turned_back(order: tuple[int, ...], signs: tuple[int, ...]):
+def test_each_of_the_48_frames_is_named_and_undone(order: tuple[int, ...], signs: tuple[int, ...]):
     rng = np.random.default_rng(3)
     truth = rng.normal(size=(*SIZE, 3)) * (1, 0.7, 0.4) + (0, 0.5, -0.8)
     truth = (truth / np.linalg.norm(truth, axis=-1, keepdims=True)).astype(np.float32)
     stored = np.stack([truth[..., j] * sign for j, sign in zip(order, signs, strict=True)], axis=-1)
     sample = Sample("a", np.zeros((*SIZE, 3), np.uint8), {"normals": stored})
-    one = Close(sample, None, truth, np.zeros((2, 4)), SIZE[1])
+    one = Thumbnail(sample, None, truth, np.zeros((2, 4)), SIZE[1])
     described = ("-z", "x", "-y")  # whatever they were read with
-    description = replace(FULL, normals=NormalsFormat(axes=described))
-    verdict = frames.frame(evidence(Look("a", close=one), description=description))
+    description = replace(FULL, normals=NormalsFiles(axes=described))
+    verdict = normals.frame(split(SampleStatistics("a", thumbnail=one), description=description))
     if order == (0, 1, 2) and signs == (1, 1, 1):
-        assert verdict.state == "fine"
+        assert verdict.state == "ok"
         return
     assert verdict.state == "fault" and verdict.fix is not None
     fixed = verdict.fix(description).normals
@@ -68,9 +67,9 @@ def test_each_of_the_48_frames_is_named_and_turned_back(order: tuple[int, ...], 
 def test_lengths_of_maps_that_were_made_smaller_are_fine():
     rng = np.random.default_rng(0)
     edges = np.concatenate([1 + rng.normal(0, 0.005, 900), rng.uniform(0.3, 1, 100)])
-    assert frames.length(evidence(Look("a", lengths=edges))).state == "fine"
-    assert frames.length(evidence(Look("a", lengths=np.full(100, 1.2)))).state == "fault"
-    assert frames.length(evidence(Look("a"))).state == "open"
+    assert normals.length(split(SampleStatistics("a", lengths=edges))).state == "ok"
+    assert normals.length(split(SampleStatistics("a", lengths=np.full(100, 1.2)))).state == "fault"
+    assert normals.length(split(SampleStatistics("a"))).state == "unknown"
 
 
 # depth
@@ -80,11 +79,11 @@ MILLIMETRES = np.linspace(500, 6000, 200)  # of a room
 
 
 @pytest.mark.parametrize(
-    ("scale", "state", "mends"),
+    ("scale", "state", "fixable"),
     [
-        (1e-3, "fine", False),
-        (2e-4, "open", False),
-        (4e-3, "open", False),
+        (1e-3, "ok", False),
+        (2e-4, "unknown", False),
+        (4e-3, "unknown", False),
         (1.0, "fault", True),
         (0.1, "fault", True),
         (0.01, "fault", True),
@@ -94,24 +93,26 @@ MILLIMETRES = np.linspace(500, 6000, 200)  # of a room
         (1e4, "fault", False),
     ],
 )
-def test_the_unit_by_the_median(scale: float, state: str, mends: bool):
-    described = replace(FULL, depth=DepthFormat(scale=scale))
-    verdict = depth.unit(evidence(Look("a", depth=MILLIMETRES * scale), description=described))
-    assert verdict.state == state and (verdict.fix is not None) == mends
+def test_the_unit_by_the_median(scale: float, state: str, fixable: bool):
+    described = replace(FULL, depth=DepthFiles(scale=scale))
+    verdict = depth.unit(split(SampleStatistics("a", depth=MILLIMETRES * scale), description=described))
+    assert verdict.state == state and (verdict.fix is not None) == fixable
     if verdict.fix is not None:
-        assert verdict.fix(described).depth == DepthFormat(scale=1e-3)
+        assert verdict.fix(described).depth == DepthFiles(scale=1e-3)
 
 
-def test_a_fifth_of_a_millimetre_taken_for_one():
-    """TUM's steps: no room begins at 4 m."""
-    assert depth.unit(evidence(Look("a", depth=np.linspace(4, 30, 200)))).state == "open", "one may show a hall"
-    verdict = depth.unit(evidence(*(Look(name, depth=np.linspace(4, 30, 200)) for name in "abcd")))
+def test_fifths_of_a_millimetre_taken_for_millimetres():
+    """TUM's steps: in no room everything is beyond 4 m."""
+    assert depth.unit(split(SampleStatistics("a", depth=np.linspace(4, 30, 200)))).state == "unknown", (
+        "one may show a hall"
+    )
+    verdict = depth.unit(split(*(SampleStatistics(name, depth=np.linspace(4, 30, 200)) for name in "abcd")))
     assert verdict.state == "fault" and verdict.fix is None
-    assert "begins at 4.26 m" in verdict.text and "0.0002 for TUM" in verdict.text
+    assert "beyond 4.26 m" in verdict.text and "0.0002 for TUM" in verdict.text
 
 
 def test_eight_bits_taken_for_millimetres():
-    verdict = depth.unit(evidence(Look("a", depth=np.arange(20, 256) * 1e-3), bits=8))
+    verdict = depth.unit(split(SampleStatistics("a", depth=np.arange(20, 256) * 1e-3), bits=8))
     assert verdict.state == "fault" and verdict.fix is None and "depth.full_scale: 9.9955" in verdict.text
 
 
@@ -119,38 +120,38 @@ def test_eight_bits_taken_for_millimetres():
 def test_few_steps_of_16_bits_are_another_unit(step: float):
     """Whole metres, or tenths, as millimetres."""
     stored = np.round(np.linspace(0.5, 6, 200) / step)
-    verdict = depth.unit(evidence(Look("a", depth=stored * 1e-3)))
-    assert verdict.fix is not None and verdict.fix(FULL).depth == DepthFormat(scale=step)
+    verdict = depth.unit(split(SampleStatistics("a", depth=stored * 1e-3)))
+    assert verdict.fix is not None and verdict.fix(FULL).depth == DepthFiles(scale=step)
 
 
 def test_millimetres_taken_for_a_full_scale():
-    described = replace(FULL, depth=DepthFormat(full_scale=9.9955, offset=0.02))
+    described = replace(FULL, depth=DepthFiles(full_scale=9.9955, offset=0.02))
     stored = MILLIMETRES / 65535 * 9.9955 + 0.02
-    verdict = depth.unit(evidence(Look("a", depth=stored), description=described))
-    assert verdict.fix is not None and verdict.fix(described).depth == DepthFormat(scale=0.001)
+    verdict = depth.unit(split(SampleStatistics("a", depth=stored), description=described))
+    assert verdict.fix is not None and verdict.fix(described).depth == DepthFiles(scale=0.001)
 
 
 def test_another_full_scale():
-    description = replace(FULL, depth=DepthFormat(full_scale=9995.5))
-    verdict = depth.unit(evidence(Look("a", depth=np.full(50, 2600.0)), description=description, bits=8))
-    assert verdict.fix is not None and verdict.fix(description).depth == DepthFormat(full_scale=9.9955)
+    description = replace(FULL, depth=DepthFiles(full_scale=9995.5))
+    verdict = depth.unit(split(SampleStatistics("a", depth=np.full(50, 2600.0)), description=description, bits=8))
+    assert verdict.fix is not None and verdict.fix(description).depth == DepthFiles(full_scale=9.9955)
     assert "depth.full_scale 9995.5 -> depth.full_scale 9.9955" in verdict.text
 
 
-def jumps(stored: np.ndarray, fmt: DepthFormat) -> int:
+def jumps(stored: np.ndarray, fmt: DepthFiles) -> int:
     metres = (stored * fmt.scale).astype(np.float32)
     sample = Sample("a", np.zeros((*stored.shape, 3), np.uint8), {"depth": metres})
-    return looked(sample, replace(FULL, depth=fmt)).jumps
+    return collected(sample, replace(FULL, depth=fmt)).jumps
 
 
 def test_what_wraps_and_what_does_not():
-    fine = DepthFormat(scale=1e-4)
+    fine = DepthFiles(scale=1e-4)
     slope = np.broadcast_to(np.linspace(5e4, 9e4, 64).astype(np.int64), (48, 64))
     assert jumps(slope % 65536, fine) == 48
     assert jumps(slope % 65536, replace(fine, wraps=True)) == 0, "it is unwrapped already"
     assert jumps(np.minimum(slope, 65535), fine) == 0, "cut off at the end"
     assert jumps(np.where(slope > 65535, 0, slope), fine) == 0, "unknown beyond it"
-    assert jumps(np.where(slope > 65535, 65535, 900), DepthFormat()) == 0, "65535 for unknown"
+    assert jumps(np.where(slope > 65535, 65535, 900), DepthFiles()) == 0, "65535 for unknown"
     assert jumps(slope, fine) == 0, "not of 16 bits"
     near = np.full((48, 64), 5000)
     near[:, 32:] = 60000
@@ -161,7 +162,7 @@ def test_what_wraps_and_what_does_not():
 
 
 def framed(size: tuple[int, int], left: int = 6, right: int = 8, seed: int = 0) -> np.ndarray:
-    """A picture of 480x640 with a white frame, brought to a size."""
+    """An image of 480x640 with a white frame, brought to a size."""
     rng = np.random.default_rng(seed)
     image = cv2.resize(rng.integers(0, 200, (12, 16, 3), np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
     image[:6] = image[474:] = 255
@@ -170,19 +171,19 @@ def framed(size: tuple[int, int], left: int = 6, right: int = 8, seed: int = 0) 
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
-def frame_share(pictures: list[np.ndarray]) -> float | None:
-    return mirror.white_frame([looked(Sample("a", one)).close for one in pictures])  # type: ignore[misc]
+def frame_share(images: list[np.ndarray]) -> float | None:
+    return white_frame([collected(Sample("a", one)).thumbnail for one in images])  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("size", [(480, 640), (288, 384), (240, 320), (128, 128), (60, 80)])
-def test_the_white_frame_tells_left_from_right(size: tuple[int, int]):
+def test_the_white_frame_shows_left_and_right(size: tuple[int, int]):
     share = frame_share([framed(size, seed=i) for i in range(8)])
     assert share is not None and 0.4 < share < 0.475
     share = frame_share([framed(size, seed=i)[:, ::-1] for i in range(8)])
     assert share is not None and 0.525 < share < 0.6
 
 
-def test_other_frames_tell_nothing():
+def test_other_frames_show_nothing():
     size = (240, 320)
     assert frame_share([framed(size, 7, 7, seed=i) for i in range(8)]) is None
     assert frame_share([framed(size, 0, 0, seed=i) for i in range(8)]) is None
@@ -194,55 +195,56 @@ def test_other_frames_tell_nothing():
 
 def test_a_mirrored_camera_shows_in_exact_normals():
     normals = [unit(0.7, -0.2, -0.7), unit(-0.6, 0.1, -0.8), unit(0.5, 0.5, -0.7)]
-    sound = [looked(plane_sample(normal, seed=i)) for i, normal in enumerate(normals)]
-    assert mirror.principal([one.close for one in sound if one.close]) == pytest.approx(0, abs=0.1)
+    good = [collected(plane_sample(normal, seed=i)) for i, normal in enumerate(normals)]
+    assert camera_side([one.thumbnail for one in good if one.thumbnail]) == pytest.approx(0, abs=0.1)
     turned = [
-        looked(replace(plane_sample(normal, camera=CAMERA.flipped(SIZE[1])), intrinsics=CAMERA)) for normal in normals
+        collected(replace(plane_sample(normal, camera=CAMERA.flipped(SIZE[1])), intrinsics=CAMERA))
+        for normal in normals
     ]
-    assert mirror.principal([one.close for one in turned if one.close]) == pytest.approx(1, abs=0.1)
+    assert camera_side([one.thumbnail for one in turned if one.thumbnail]) == pytest.approx(1, abs=0.1)
     centred = replace(CAMERA, cx=(SIZE[1] - 1) / 2)
-    blind = [looked(plane_sample(normal, camera=centred)) for normal in normals]
-    assert mirror.principal([one.close for one in blind if one.close]) is None
+    blind = [collected(plane_sample(normal, camera=centred)) for normal in normals]
+    assert camera_side([one.thumbnail for one in blind if one.thumbnail]) is None
 
 
-def test_nothing_to_tell_left_from_right():
-    flat = looked(Sample("a", np.full((*SIZE, 3), 90, np.uint8), {"depth": np.full(SIZE, 2, np.float32)}))
-    assert apart.apart(evidence(flat)) == Verdict("open")
-    verdict = mirror.whole(evidence(flat))
-    assert verdict.state == "open" and "no white frame as NYUv2's, and no stored normals" in verdict.text
+def test_nothing_shows_left_and_right():
+    flat = collected(Sample("a", np.full((*SIZE, 3), 90, np.uint8), {"depth": np.full(SIZE, 2, np.float32)}))
+    assert mirrored_maps(split(flat)) == UNKNOWN
+    verdict = mirrored_set(split(flat))
+    assert verdict.state == "unknown" and "no white frame as in NYUv2, and no stored normals" in verdict.text
 
 
 # labels
 
 
-def stored(*values: int) -> Look:
-    return Look("a", values=Counter(dict.fromkeys(values, 100)))
+def stored(*values: int) -> SampleStatistics:
+    return SampleStatistics("a", values=Counter(dict.fromkeys(values, 100)))
 
 
 @pytest.mark.parametrize(
     ("fmt", "values", "state", "says"),
     [
-        (LabelFormat(), range(13), "open", ""),
-        (LabelFormat(), [3, 4, 11, 255], "open", ""),
-        (LabelFormat(), range(14), "fault", "most likely `segmentation.first: 1` and `segmentation.void: 0`"),
+        (LabelFiles(), range(13), "unknown", ""),
+        (LabelFiles(), [3, 4, 11, 255], "unknown", ""),
+        (LabelFiles(), range(14), "fault", "most likely `segmentation.first: 1` and `segmentation.void: 0`"),
         (
-            LabelFormat(classes="nyu40"),
+            LabelFiles(classes="nyu40"),
             range(41),
             "fault",
             "most likely `segmentation.first: 1` and `segmentation.void: 0`",
         ),
-        (LabelFormat(first=1, void=0), [*range(13), 255], "fault", "`segmentation.void: 255`"),
-        (LabelFormat(first=1), range(14), "fault", "`segmentation.void: 0`"),
-        (LabelFormat(), [1, 2, 20, 30], "fault", "correct segmentation.first, .void or .classes"),
-        (LabelFormat(), [255], "fault", "no pixel has a label"),
+        (LabelFiles(first=1, void=0), [*range(13), 255], "fault", "`segmentation.void: 255`"),
+        (LabelFiles(first=1), range(14), "fault", "`segmentation.void: 0`"),
+        (LabelFiles(), [1, 2, 20, 30], "fault", "correct segmentation.first, .void or .classes"),
+        (LabelFiles(), [255], "fault", "no pixel has a label"),
     ],
 )
-def test_ids_by_their_range_alone(fmt: LabelFormat, values: list[int], state: str, says: str):
-    verdict = labels.ids(evidence(stored(*values), description=replace(FULL, segmentation=fmt)))
+def test_ids_by_their_range(fmt: LabelFiles, values: list[int], state: str, says: str):
+    verdict = labels.ids(split(stored(*values), description=replace(FULL, segmentation=fmt)))
     assert verdict.state == state and says in verdict.text and verdict.fix is None
 
 
-def room(ids: dict[str, int], with_depth: bool) -> Close:
+def room(ids: dict[str, int], with_depth: bool) -> Thumbnail:
     """A ceiling above, a wall, a floor below; other classes elsewhere on the wall."""
     normals = np.zeros((60, 80, 3), np.float32)
     normals[:12], normals[12:40], normals[40:] = (0, 1, 0), (0, 0, -1), (0, -1, 0)
@@ -252,14 +254,14 @@ def room(ids: dict[str, int], with_depth: bool) -> Close:
         if value not in (ids["wall"], ids["floor"], ids["ceiling"]):
             values[14:38, 4 * i : 4 * i + 4] = value
     sample = Sample("a", np.zeros((60, 80, 3), np.uint8))
-    return Close(sample, values, normals if with_depth else None, np.zeros((2, 4)), 80)
+    return Thumbnail(sample, values, normals if with_depth else None, np.zeros((2, 4)), 80)
 
 
 @pytest.mark.parametrize("with_depth", [True, False])
 @pytest.mark.parametrize(("classes", "count"), [("nyu13", 13), ("nyu40", 40)])
 @pytest.mark.parametrize("shift", [-1, 0, 1])
-def test_ids_by_what_they_show(classes: str, count: int, shift: int, with_depth: bool):
-    fmt = LabelFormat(first=3, void=255, classes=classes)
+def test_ids_by_their_placement(classes: str, count: int, shift: int, with_depth: bool):
+    fmt = LabelFiles(first=3, void=255, classes=classes)
     names = fmt.class_set().names
     shown = [*names[:14], "floor", "ceiling", "wall", *names[20:23]]
     ids = {name: names.index(name) + 3 + shift for name in dict.fromkeys(shown)}
@@ -267,9 +269,9 @@ def test_ids_by_what_they_show(classes: str, count: int, shift: int, with_depth:
     assert one.ids is not None
     values = Counter(dict(zip(*np.unique(one.ids, return_counts=True), strict=True)))
     description = replace(FULL, segmentation=fmt)
-    verdict = labels.ids(evidence(*[Look("a", values=values, close=one)] * 3, description=description))
+    verdict = labels.ids(split(*[SampleStatistics("a", values=values, thumbnail=one)] * 3, description=description))
     if shift == 0:
-        assert verdict.state == "fine"
+        assert verdict.state == "ok"
         return
     assert verdict.state == "fault" and verdict.fix is not None
     fixed = verdict.fix(description).segmentation
@@ -279,31 +281,34 @@ def test_ids_by_what_they_show(classes: str, count: int, shift: int, with_depth:
 # splits
 
 
-def test_alike_is_not_the_same():
+def test_alike_images_are_not_the_same_image():
     rng = np.random.default_rng(0)
-    thumb = rng.uniform(0, 255, (12, 16)).astype(np.float32)
-    near, far = thumb + rng.normal(0, 2, thumb.shape), thumb + rng.normal(0, 12, thumb.shape)
-    dark = np.full_like(thumb, 3)
+    image = rng.uniform(0, 255, (12, 16)).astype(np.float32)
+    near, far = image + rng.normal(0, 2, image.shape), image + rng.normal(0, 12, image.shape)
+    dark = np.full_like(image, 3)
 
-    def split(*thumbs: np.ndarray) -> Evidence:
-        return evidence(
-            *(Look(str(i), thumb=one.astype(np.float32), digest=bytes([i])) for i, one in enumerate(thumbs))
+    def prints(*fingerprints: np.ndarray) -> SplitStatistics:
+        return split(
+            *(
+                SampleStatistics(str(i), fingerprint=one.astype(np.float32), digest=bytes([i]))
+                for i, one in enumerate(fingerprints)
+            )
         )
 
-    def told(b: np.ndarray) -> list[str]:
-        return overlap.shared({"a": split(dark * 0 + 9, thumb), "b": replace(split(b), looks=(_named(b),))})
+    def shared(b: np.ndarray) -> list[str]:
+        return overlap.shared({"a": prints(dark * 0 + 9, image), "b": replace(prints(b), samples=(_named(b),))})
 
-    assert len(told(near)) == 1 and "a/1 = b/x (stored anew)" in told(near)[0]
-    assert len(told(near[:, ::-1])) == 1 and "(mirrored)" in told(near[:, ::-1])[0]
-    assert told(far) == [] and told(dark) == []
+    assert len(shared(near)) == 1 and "a/1 = b/x (encoded again)" in shared(near)[0]
+    assert len(shared(near[:, ::-1])) == 1 and "(mirrored)" in shared(near[:, ::-1])[0]
+    assert shared(far) == [] and shared(dark) == []
 
 
-def _named(thumb: np.ndarray) -> Look:
-    return Look("x", thumb=thumb.astype(np.float32), digest=b"x")
+def _named(fingerprint: np.ndarray) -> SampleStatistics:
+    return SampleStatistics("x", fingerprint=fingerprint.astype(np.float32), digest=b"x")
 
 
 def test_changes_are_named_by_their_keys():
-    after = replace(FULL, mirrored=True, normals=NormalsFormat(axes=("x", "-y", "z")), depth=DepthFormat(scale=0.01))
+    after = replace(FULL, mirrored=True, normals=NormalsFiles(axes=("x", "-y", "z")), depth=DepthFiles(scale=0.01))
     assert list(changes(FULL, after)) == [
         "mirrored false -> true",
         "depth.scale 0.001 -> 0.01",

@@ -91,5 +91,5 @@ def test_void_wins_over_a_class_and_may_be_none():
 
 @pytest.mark.parametrize("stored", ["nyu13", "unheard"])
 def test_a_coarse_set_has_lost_the_finer_one(stored: str):
-    with pytest.raises(ValueError, match=f"labels of class set {stored} can not be told in nyu40"):
+    with pytest.raises(ValueError, match=f"labels of class set {stored} can not be read as nyu40"):
         label_table(stored, "nyu40", first=0, void=255)

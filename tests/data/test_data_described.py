@@ -12,31 +12,31 @@ import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
-from test_data_formats import ROOMS, Case, opened
+from test_data_layouts import ROOMS, Case, opened
 
 from mtl_vision.datasets.description import Description, known_description, make_description, read_description
 from mtl_vision.datasets.error import DataError
-from mtl_vision.datasets.layouts import formats
+from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.lists import names
 from mtl_vision.datasets.recognise import describe
 
 # dataset.yaml, lists and names
 
 
-def test_a_short_description_on_top_of_a_known_form(tmp_path: Path):
+def test_a_short_description_on_top_of_a_known_layout(tmp_path: Path):
     root = Case("tum").lay_out(tmp_path)
     camera = {"fx": 51.9, "fy": 51.9, "cx": 32, "cy": 25, "height": 48, "width": 64}
     (root / "dataset.yaml").write_text(
-        f"format: tum\nsource: my room\nnormals: {{derive: true}}\nintrinsics: {camera}\n"
+        f"layout: tum\nsource: my room\nnormals: {{derive: true}}\nintrinsics: {camera}\n"
     )
     dataset = opened(root)["train"]
     assert dataset.description.source == "my room" and set(dataset[0].targets) == {"depth", "normals"}
     assert dataset.description.depth is not None and dataset.description.depth.scale == 0.0002
 
 
-def test_a_form_named_in_a_description_may_be_bent(tmp_path: Path):
+def test_a_layout_named_in_a_description_may_be_bent(tmp_path: Path):
     root = Case("scannet").lay_out(tmp_path)
-    (root / "dataset.yaml").write_text("format: scannet\ndepth: {scale: 0.002}\nsplits: {test: .}\n")
+    (root / "dataset.yaml").write_text("layout: scannet\ndepth: {scale: 0.002}\nsplits: {test: .}\n")
     dataset = opened(root)["test"]
     truth = ROOMS["train"][0]
     np.testing.assert_allclose(dataset[0].targets["depth"], 2 * truth.targets["depth"], atol=0.002)
@@ -45,19 +45,19 @@ def test_a_form_named_in_a_description_may_be_bent(tmp_path: Path):
 @pytest.mark.parametrize(
     ("said", "got"),
     [
-        ("format: dformer\ndepth: {scale: 0.01}", lambda d: (d.depth.scale, d.depth.full_scale) == (0.01, None)),
-        ("format: esanet\ndepth: {full_scale: 10}", lambda d: d.depth.full_scale == 10),
-        ("format: esanet\nnormals: {folder: sn}", lambda d: (d.normals.folder, d.normals.derive) == ("sn", False)),
-        ("format: nyud_mt\nnumbered: 1", lambda d: d.lists is None and d.numbered == 1),
-        ("format: dump8\nlists: {train: a.txt}", lambda d: d.lists == {"train": "a.txt"} and d.numbered is None),
-        ("format: nyud_mt\nnumbered: null", lambda d: d.lists is not None),
-        ("format: mtan\ndepth: {full_scale: null}", lambda d: d.depth.scale == 1),
-        ("format: pictures8\ndepth: {scale: 0.001}", lambda d: (d.depth.full_scale, d.depth.offset) == (None, 0)),
-        ("format: mtan\nnormals: null", lambda d: d.normals is None),
-        ("format: mtan\nsegmentation: {first: 1}", lambda d: (d.segmentation.first, d.segmentation.void) == (1, -1)),
+        ("layout: dformer\ndepth: {scale: 0.01}", lambda d: (d.depth.scale, d.depth.full_scale) == (0.01, None)),
+        ("layout: esanet\ndepth: {full_scale: 10}", lambda d: d.depth.full_scale == 10),
+        ("layout: esanet\nnormals: {folder: sn}", lambda d: (d.normals.folder, d.normals.derive) == ("sn", False)),
+        ("layout: nyud_mt\nnumbered: 1", lambda d: d.lists is None and d.numbered == 1),
+        ("layout: dump8\nlists: {train: a.txt}", lambda d: d.lists == {"train": "a.txt"} and d.numbered is None),
+        ("layout: nyud_mt\nnumbered: null", lambda d: d.lists is not None),
+        ("layout: mtan\ndepth: {full_scale: null}", lambda d: d.depth.scale == 1),
+        ("layout: images8\ndepth: {scale: 0.001}", lambda d: (d.depth.full_scale, d.depth.offset) == (None, 0)),
+        ("layout: mtan\nnormals: null", lambda d: d.normals is None),
+        ("layout: mtan\nsegmentation: {first: 1}", lambda d: (d.segmentation.first, d.segmentation.void) == (1, -1)),
     ],
 )
-def test_what_is_said_takes_the_place_of_what_the_form_says(said: str, got, tmp_path: Path):
+def test_what_is_said_takes_the_place_of_what_the_layout_says(said: str, got, tmp_path: Path):
     (tmp_path / "dataset.yaml").write_text(said)
     assert got(read_description(tmp_path / "dataset.yaml"))
 
@@ -69,7 +69,7 @@ def test_what_is_said_takes_the_place_of_what_the_form_says(said: str, got, tmp_
         ({"numbered": 0, "lists": {"train": "a"}}, "numbered and lists"),
         ({"depth": {"full_scale": 10, "wraps": True}}, "depth.wraps needs depth.scale"),
         ({"columns": ["image"]}, "expected 'image' among them, and lists"),
-        ({"format": ["mtan"]}, "unknown form '\\['mtan'\\]'"),
+        ({"layout": ["mtan"]}, "unknown layout '\\['mtan'\\]'"),
     ],
 )
 def test_contradictions_are_refused(said: dict, message: str):
@@ -77,57 +77,57 @@ def test_contradictions_are_refused(said: dict, message: str):
         make_description(said, "mine.yaml")
 
 
-def test_a_form_named_in_a_description_lacks_what_it_lacks(tmp_path: Path):
+def test_a_layout_named_in_a_description_lacks_what_it_lacks(tmp_path: Path):
     root = Case("mtan").lay_out(tmp_path)
-    (root / "dataset.yaml").write_text("format: mtan\nsource: mine\n")
+    (root / "dataset.yaml").write_text("layout: mtan\nsource: mine\n")
     for split in ("train", "val"):
         shutil.rmtree(root / split / "normal")
     description = describe(root)
     assert description.source == "mine" and description.normals is not None and description.normals.derive
-    (root / "dataset.yaml").write_text("format: mtan\nnormals: {folder: normal}\n")
+    (root / "dataset.yaml").write_text("layout: mtan\nnormals: {folder: normal}\n")
     with pytest.raises(DataError, match="no normals for split 'train': expected .*no such folder"):
         opened(root)
 
 
-@pytest.mark.parametrize("form", ["esanet", "nyud_mt", "scannet"])
-def test_suffixes_in_capitals(form: str, tmp_path: Path):
-    root = Case(form).lay_out(tmp_path)
+@pytest.mark.parametrize("layout", ["esanet", "nyud_mt", "scannet"])
+def test_suffixes_in_capitals(layout: str, tmp_path: Path):
+    root = Case(layout).lay_out(tmp_path)
     for path in [path for path in root.rglob("*") if path.suffix in (".png", ".jpg")]:
         path.rename(path.with_suffix(path.suffix.upper()))
     assert len(opened(root)["train"]) >= 4
 
 
 def test_every_description_survives_being_written(tmp_path: Path):
-    for name in formats():
+    for name in layouts():
         description = known_description(name)
         (tmp_path / "a.yaml").write_text(description.to_yaml())
         assert read_description(tmp_path / "a.yaml") == description, name
 
 
-def test_an_unknown_form_names_the_nearest(tmp_path: Path):
-    (tmp_path / "dataset.yaml").write_text("format: vanif\n")
-    with pytest.raises(DataError, match=r"unknown form 'vanif', did you mean 'vainf'\?; expected one of astmt, bts"):
+def test_an_unknown_layout_names_the_nearest(tmp_path: Path):
+    (tmp_path / "dataset.yaml").write_text("layout: vanif\n")
+    with pytest.raises(DataError, match=r"unknown layout 'vanif', did you mean 'vainf'\?; expected one of astmt, bts"):
         describe(tmp_path)
 
 
-def test_a_folder_that_could_be_two_forms_asks(tmp_path: Path):
+def test_a_folder_that_could_be_two_layouts_asks(tmp_path: Path):
     Case("mtan").lay_out(tmp_path)
     Case("vainf").lay_out(tmp_path)
-    with pytest.raises(DataError, match="could be mtan or vainf: name it by --description"):
+    with pytest.raises(DataError, match="could be mtan or vainf: name one of them as the description"):
         describe(tmp_path)
     assert describe(tmp_path, "vainf").source.startswith("NYUv2 as prepared by VainF")
 
 
-def test_a_folder_of_no_known_form(tmp_path: Path):
+def test_a_folder_of_no_known_layout(tmp_path: Path):
     (tmp_path / "photos").mkdir()
-    with pytest.raises(DataError, match=r"none of the known forms \(astmt, .*expected.*found \['photos'\]"):
+    with pytest.raises(DataError, match=r"none of the known layouts \(astmt, .*expected.*found \['photos'\]"):
         describe(tmp_path)
 
 
 @pytest.mark.parametrize("place", ["", "nyu_depth_v2_labeled.mat"])
 def test_the_mat_file_has_to_be_converted_first(place: str, tmp_path: Path):
     root = Case("nyu_mat").lay_out(tmp_path)
-    with pytest.raises(DataError, match=r"found nyu_depth_v2_labeled.mat: python data/prepare.py convert"):
+    with pytest.raises(DataError, match=r"found nyu_depth_v2_labeled.mat: mtl-data convert"):
         describe(root / place if place else root)
 
 
@@ -172,12 +172,12 @@ def test_a_list_that_names_a_sample_twice(tmp_path: Path):
     ],
     ids=["byte order mark", "backslashes", "leading slash", "absolute"],
 )
-@pytest.mark.parametrize(("form", "file"), [("dformer", "train.txt"), ("bts", "nyudepthv2_train_files_with_gt.txt")])
-def test_lists_as_other_systems_write_them(form: str, file: str, change, tmp_path: Path):
-    root = Case(form).lay_out(tmp_path)
+@pytest.mark.parametrize(("layout", "file"), [("dformer", "train.txt"), ("bts", "nyudepthv2_train_files_with_gt.txt")])
+def test_lists_as_other_systems_write_them(layout: str, file: str, change, tmp_path: Path):
+    root = Case(layout).lay_out(tmp_path)
     before = opened(root)["train"]
     lines = (root / file).read_text().splitlines()
-    base = root / "sync" if form == "bts" else root
+    base = root / "sync" if layout == "bts" else root
     (root / file).write_text("\n".join(change(line.lstrip("/"), base) for line in lines[:1]), encoding="utf-8")
     after = opened(root)["train"]
     assert after.stems == before.stems[:1] and after.files["depth"] == {
@@ -271,7 +271,7 @@ def test_a_line_without_a_picture(tmp_path: Path):
 def test_numbers_that_are_none_of_nyuv2(tmp_path: Path):
     root = Case("dump8").lay_out(tmp_path)
     (root / "nyu_images/8.jpg").rename(root / "nyu_images/1449.jpg")
-    with pytest.raises(DataError, match="has the picture 1449: expected NYUv2's official numbers from 0 to 1448"):
+    with pytest.raises(DataError, match="has the image 1449: expected NYUv2's official numbers from 0 to 1448"):
         opened(root)
 
 
@@ -300,7 +300,7 @@ def test_a_pattern_tells_pictures_and_depth_of_one_folder(tmp_path: Path):
         (np.full((48, 64), np.nan, np.float32), "expected whole numbers, the classes' ids"),
         (np.full((48, 64), 13, np.int64), r"label 13 is not a class: expected 0\.\.12, or -1 for void"),
         (np.full((48, 64), -2, np.int64), "label -2 is not a class"),
-        (np.full((40, 64), 1, np.int64), "is 40x64 .HxW., its picture"),
+        (np.full((40, 64), 1, np.int64), "is 40x64 .HxW., its image"),
         (np.zeros((48, 64, 2)), "expected one channel"),
         (np.zeros(5), "expected numbers of shape"),
         (np.array([["a"]]), "expected numbers of shape"),
@@ -319,8 +319,8 @@ def test_wrong_label_arrays(array: np.ndarray, message: str, tmp_path: Path):
     [
         (np.full((48, 64, 3), 200.0), "expected floats from 0 to 1, found 200 to 200"),
         (np.full((48, 64, 3), np.nan), "expected floats from 0 to 1"),
-        (np.full((48, 64, 3), 7, np.int64), "expected a picture .H, W, 3. of uint8"),
-        (np.zeros((48, 64)), "expected a picture"),
+        (np.full((48, 64, 3), 7, np.int64), "expected an image .H, W, 3. of uint8"),
+        (np.zeros((48, 64)), "expected an image"),
     ],
 )
 def test_wrong_picture_arrays(array: np.ndarray, message: str, tmp_path: Path):
@@ -340,9 +340,9 @@ def test_depth_that_is_no_number_is_invalid(tmp_path: Path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"hello", b"\x93NUMPY"])
-@pytest.mark.parametrize(("form", "file"), [("mtan", "train/depth/0.npy"), ("astmt", "depth/0002.mat")])
-def test_damaged_arrays_are_named(damage: bytes, form: str, file: str, tmp_path: Path):
-    root = Case(form).lay_out(tmp_path)
+@pytest.mark.parametrize(("layout", "file"), [("mtan", "train/depth/0.npy"), ("astmt", "depth/0002.mat")])
+def test_damaged_arrays_are_named(damage: bytes, layout: str, file: str, tmp_path: Path):
+    root = Case(layout).lay_out(tmp_path)
     (root / file).write_bytes(damage)
     with warnings.catch_warnings(), pytest.raises(DataError, match=rf"{file}: not a readable"):
         warnings.simplefilter("error")
@@ -378,7 +378,7 @@ def test_an_archive_in_place_of_an_array_and_an_empty_one(tmp_path: Path):
 
 def test_wraps_is_for_16_bits(tmp_path: Path):
     root = Case("mtan").lay_out(tmp_path)
-    (root / "dataset.yaml").write_text("format: mtan\ndepth: {wraps: true}\n")
+    (root / "dataset.yaml").write_text("layout: mtan\ndepth: {wraps: true}\n")
     with pytest.raises(DataError, match="depth.wraps is for files of 16 bits, found float32"):
         opened(root)["train"][0]
 
@@ -386,7 +386,7 @@ def test_wraps_is_for_16_bits(tmp_path: Path):
 @pytest.mark.parametrize("value", [-1, 256])
 def test_instances_out_of_range(value: int, tmp_path: Path):
     root = Case("mtan").lay_out(tmp_path)
-    (root / "dataset.yaml").write_text("format: mtan\ninstances: {folder: thing}\n")
+    (root / "dataset.yaml").write_text("layout: mtan\ninstances: {folder: thing}\n")
     for split, count in (("train", 4), ("val", 3)):
         (root / split / "thing").mkdir()
         for index in range(count):

@@ -9,10 +9,10 @@ from data_testing import FULL, HELD
 
 from mtl_vision.datasets.description import (
     DataError,
-    DepthFormat,
+    DepthFiles,
     Description,
-    LabelFormat,
-    NormalsFormat,
+    LabelFiles,
+    NormalsFiles,
     read_description,
 )
 from mtl_vision.datasets.sample import Intrinsics
@@ -27,7 +27,7 @@ def read(tmp_path: Path, text: str) -> Description:
 
 
 def own(names: list[str], palette: list[tuple[int, int, int]] | None) -> Description:
-    return Description(segmentation=LabelFormat(folder="ids", first=1, void=0, classes=names, palette=palette))
+    return Description(segmentation=LabelFiles(folder="ids", first=1, void=0, classes=names, palette=palette))
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,8 @@ def own(names: list[str], palette: list[tuple[int, int, int]] | None) -> Descrip
         Description(),
         FULL,
         Description(source="Zürich: 80 % indoors", splits={"train": "a", "test": "b"}, image="left"),
-        Description(depth=DepthFormat("d", 1e-5, -0.5, None), normals=NormalsFormat("n", ("x", "-y", "-z"))),
-        Description(depth=DepthFormat(), normals=NormalsFormat(derive=True), intrinsics=HELD),
+        Description(depth=DepthFiles("d", 1e-5, -0.5, None), normals=NormalsFiles("n", ("x", "-y", "-z"))),
+        Description(depth=DepthFiles(), normals=NormalsFiles(derive=True), intrinsics=HELD),
         own(["yes", "no", "1"], [(1, 2, 3), (4, 5, 6), (7, 8, 9)]),
         own(["one"], None),
     ],
@@ -48,7 +48,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, description: Description):
 
 def test_defaults_and_targets(tmp_path: Path):
     found = read(tmp_path, "depth: {}\nsegmentation: {classes: nyu40}\n")
-    assert found.depth == DepthFormat("depth", 0.001, 0.0, 0)
+    assert found.depth == DepthFiles("depth", 0.001, 0.0, 0)
     assert found.targets() == ("depth", "segmentation")
     assert found.splits == {"train": "train", "val": "val", "test": "test"}
     assert found.camera((48, 64)) is None
@@ -99,9 +99,9 @@ def test_a_number_without_a_point_is_a_number_though_yaml_takes_it_for_a_text(tm
         ("segmentation: {classes: [a], palette: [[1, 2]]}", "palette is .*expected a list of .red, green, blue"),
         ("segmentation: {classes: [a], palette: [[1, 2, 256]]}", "palette is .*each 0 to 255"),
         (f"segmentation: {{classes: [{'a, ' * 256}]}}", "has 256 names: expected 1 to 255"),
-        ("segmentation: {first: 70000}", "first is 70000.*expected values of a picture"),
+        ("segmentation: {first: 70000}", "first is 70000.*expected values of 16 bits"),
         ("segmentation: {first: -1}", "first is -1"),
-        ("segmentation: {void: 65536}", "void 65536: expected values of a picture"),
+        ("segmentation: {void: 65536}", "void 65536: expected values of 16 bits"),
         ("normals: {axes: [x, y]}", "normals.axes is .'x', 'y'.: expected x, y and z once each"),
         ("normals: {axes: [x, y, y]}", "expected x, y and z once each"),
         ("normals: {axes: [x, y, +z]}", "expected x, y and z once each"),
@@ -135,4 +135,14 @@ def test_a_folder_in_its_place(tmp_path: Path):
 def test_other_bytes_than_text(tmp_path: Path):
     (tmp_path / "dataset.yaml").write_bytes(b"\xff\xfe\x00source")
     with pytest.raises(DataError, match="is not valid YAML"):
+        read_description(tmp_path / "dataset.yaml")
+
+
+def test_a_camera_known_by_name(tmp_path: Path):
+    (tmp_path / "dataset.yaml").write_text("intrinsics: nyuv2\n")
+    description = read_description(tmp_path / "dataset.yaml")
+    camera = description.camera((480, 640))
+    assert camera is not None and (camera.fx, camera.cy) == (518.857901, 253.736166)
+    (tmp_path / "dataset.yaml").write_text("intrinsics: kinect9\n")
+    with pytest.raises(DataError, match=r"intrinsics is 'kinect9': expected .* or a known camera \(nyuv2\)"):
         read_description(tmp_path / "dataset.yaml")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from data_testing import CAMERA, FULL, cut_short, degrees, plane_sample, planes, unit, write_folder
 
-from mtl_vision.datasets.description import DataError, DepthFormat, Description, LabelFormat, NormalsFormat
+from mtl_vision.datasets.description import DataError, DepthFiles, Description, LabelFiles, NormalsFiles
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.write import FolderWriter
@@ -26,14 +26,14 @@ def put(root: Path, folder: str, array: np.ndarray, name: str = "a.png", split: 
 
 
 def only(root: Path, description: Description, folder: str, array: np.ndarray) -> Sample:
-    """The one sample of a folder with a 2x4 picture and one target as it is stored."""
+    """The one sample of a folder with a 2x4 image and one target as it is stored."""
     put(root, "rgb", PICTURE)
     put(root, folder, array)
     return FolderDataset(root, "train", description)[0]
 
 
 def labelled(first: int, void: int, classes: str | list[str] = "nyu13") -> Description:
-    return Description(segmentation=LabelFormat(first=first, void=void, classes=classes))
+    return Description(segmentation=LabelFiles(first=first, void=void, classes=classes))
 
 
 # what is written
@@ -95,21 +95,21 @@ def test_the_folder_that_one_stands_in_can_be_written(tmp_path: Path, monkeypatc
 
 
 def test_depth_of_8_bits_with_scale_and_offset(tmp_path: Path):
-    description = Description(depth=DepthFormat(scale=0.04, offset=0.02, invalid=None))
+    description = Description(depth=DepthFiles(scale=0.04, offset=0.02, invalid=None))
     stored = np.array([[0, 1, 2, 255], [10, 20, 30, 40]], np.uint8)
     depth = only(tmp_path, description, "depth", stored).targets["depth"]
     np.testing.assert_allclose(depth, [[0.02, 0.06, 0.1, 10.22], [0.42, 0.82, 1.22, 1.62]], atol=1e-6)
 
 
 def test_the_invalid_value_wins_over_the_offset(tmp_path: Path):
-    description = Description(depth=DepthFormat(scale=0.01, offset=1.0, invalid=65535))
+    description = Description(depth=DepthFiles(scale=0.01, offset=1.0, invalid=65535))
     stored = np.array([[0, 1, 2, 65535], [100, 65535, 300, 400]], np.uint16)
     depth = only(tmp_path, description, "depth", stored).targets["depth"]
     np.testing.assert_allclose(depth, [[1, 1.01, 1.02, 0], [2, 0, 4, 5]], atol=1e-6)
 
 
 def test_depth_behind_the_camera_is_invalid(tmp_path: Path):
-    description = Description(depth=DepthFormat(scale=0.01, offset=-1.0, invalid=None))
+    description = Description(depth=DepthFiles(scale=0.01, offset=-1.0, invalid=None))
     stored = np.full((2, 4), 50, np.uint8)
     assert (only(tmp_path, description, "depth", stored).targets["depth"] == 0).all()
 
@@ -121,7 +121,7 @@ def test_normals_of_8_bits(tmp_path: Path):
     normal = unit(0.6, -0.2, -0.77)
     stored = np.zeros((2, 4, 3), np.uint8)
     stored[:, 1:] = np.rint((normal[::-1] + 1) * 127.5)  # OpenCV writes BGR
-    normals = only(tmp_path, Description(normals=NormalsFormat()), "normals", stored).targets["normals"]
+    normals = only(tmp_path, Description(normals=NormalsFiles()), "normals", stored).targets["normals"]
     assert degrees(normals[:, 1:], normal).max() < 0.4, "half a step of 1 / 127.5 on each axis"
     assert (normals[:, 0] == 0).all(), "black is invalid"
     np.testing.assert_allclose(np.linalg.norm(normals[:, 1:], axis=-1), 1, atol=1e-6)
@@ -137,13 +137,13 @@ def test_normals_of_8_bits(tmp_path: Path):
 )
 def test_axes_bring_other_frames_to_ours(tmp_path: Path, axes: tuple[str, str, str], stored: tuple[float, ...]):
     picture = np.zeros((2, 4, 3), np.uint16) + np.rint((unit(*stored)[::-1] + 1) * 32767.5).astype(np.uint16)
-    normals = only(tmp_path, Description(normals=NormalsFormat(axes=axes)), "normals", picture).targets["normals"]
+    normals = only(tmp_path, Description(normals=NormalsFiles(axes=axes)), "normals", picture).targets["normals"]
     assert degrees(normals, unit(0.6, -0.2, -0.77)).max() < 0.01
 
 
 def test_derived_normals_lie_in_the_plane_of_the_depth(tmp_path: Path):
     root = write_folder(tmp_path / "set", {"train": [plane_sample(unit(0.3, -0.5, -1))]})
-    derived = FolderDataset(root, "train", replace(FULL, normals=NormalsFormat(derive=True)))[0]
+    derived = FolderDataset(root, "train", replace(FULL, normals=NormalsFiles(derive=True)))[0]
     assert np.median(degrees(derived.targets["normals"], unit(0.3, -0.5, -1))) < 1
 
 
@@ -181,16 +181,16 @@ def test_forty_classes_read_as_thirteen(tmp_path: Path):
     dataset = FolderDataset(tmp_path, "train", labelled(1, 0, "nyu40"), classes="nyu13")
     assert dataset[0].targets["segmentation"].tolist() == [[255, 11, 0, 2]] * 2
     told = dataset.as_trained().segmentation
-    assert told == LabelFormat(first=0, void=255, classes="nyu13")
+    assert told == LabelFiles(first=0, void=255, classes="nyu13")
 
 
 def test_classes_that_cannot_be_had(tmp_path: Path):
     only(tmp_path, labelled(0, 255), "label", np.zeros((2, 4), np.uint8))
-    with pytest.raises(DataError, match=r"data.classes: labels of class set nyu13 can not be told in nyu40"):
+    with pytest.raises(DataError, match=r"classes: labels of class set nyu13 can not be read as nyu40"):
         FolderDataset(tmp_path, "train", labelled(0, 255), classes="nyu40")
     with pytest.raises(DataError, match="unknown class set 'nyu14'"):
         FolderDataset(tmp_path, "train", labelled(0, 255), classes="nyu14")
-    with pytest.raises(DataError, match="have classes of their own: leave data.classes at null"):
+    with pytest.raises(DataError, match="have classes of their own: leave it at None"):
         FolderDataset(tmp_path, "train", labelled(0, 255, ["a"]), classes="nyu13")
 
 
@@ -212,13 +212,13 @@ def test_a_sample_may_lack_a_target(tmp_path: Path):
     dataset = FolderDataset(root, "train")
     assert set(dataset[0].targets) == {"depth", "normals", "segmentation"}
     assert set(dataset[1].targets) == {"normals", "segmentation"}
-    derived = FolderDataset(root, "train", replace(FULL, normals=NormalsFormat(derive=True)))
+    derived = FolderDataset(root, "train", replace(FULL, normals=NormalsFiles(derive=True)))
     assert set(derived[1].targets) == {"segmentation"}
 
 
-def test_no_pictures_says_where_and_what_there_is(tmp_path: Path):
+def test_no_images_says_where_and_what_there_is(tmp_path: Path):
     root = write_folder(tmp_path / "set", {"train": planes(1)})
-    with pytest.raises(DataError, match=r"no pictures for split 'val': expected .*val/rgb.*dataset.yaml', 'train'"):
+    with pytest.raises(DataError, match=r"no images for split 'val': expected .*val/rgb.*dataset.yaml', 'train'"):
         FolderDataset(root, "val")
     with pytest.raises(DataError, match="no such folder"):
         FolderDataset(tmp_path / "nowhere", "train", FULL)
@@ -226,12 +226,12 @@ def test_no_pictures_says_where_and_what_there_is(tmp_path: Path):
 
 def test_a_target_without_a_single_file(tmp_path: Path):
     put(tmp_path, "rgb", PICTURE)
-    put(tmp_path, "depth", PICTURE[..., 0], "b.png")  # of another picture
+    put(tmp_path, "depth", PICTURE[..., 0], "b.png")  # of another image
     with pytest.raises(DataError, match=r"no depth for split 'train': expected .*depth/a\.png.*leave 'depth' out"):
-        FolderDataset(tmp_path, "train", Description(depth=DepthFormat()))
+        FolderDataset(tmp_path, "train", Description(depth=DepthFiles()))
 
 
-def test_hidden_files_are_no_pictures(tmp_path: Path):
+def test_hidden_files_are_no_images(tmp_path: Path):
     put(tmp_path, "rgb", PICTURE)
     (tmp_path / "train/rgb/._a.png").write_bytes(b"macOS")
     assert FolderDataset(tmp_path, "train", Description()).stems == ["a"]
@@ -258,7 +258,7 @@ def test_sizes_that_differ_name_both_files(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize("name", ["rgb", "depth", "normals", "label"])
-@pytest.mark.parametrize("damage", ["empty", "cut short", "no picture", "folder"])
+@pytest.mark.parametrize("damage", ["empty", "cut short", "no image", "folder"])
 def test_an_unreadable_file_is_named(tmp_path: Path, name: str, damage: str):
     root = write_folder(tmp_path / "set", {"train": planes(1)})
     path = root / "train" / name / "0000.png"
@@ -273,14 +273,14 @@ def test_an_unreadable_file_is_named(tmp_path: Path, name: str, damage: str):
         FolderDataset(root, "train")[0]
 
 
-def test_a_picture_that_claims_to_be_enormous_is_named(tmp_path: Path):
+def test_an_image_that_claims_to_be_enormous_is_named(tmp_path: Path):
     put(tmp_path, "rgb", PICTURE)
     path = put(tmp_path, "depth", PICTURE[..., 0])
     data = bytearray(path.read_bytes())
     data[16:24] = (10**6).to_bytes(4, "big") * 2  # the header's width and height
     path.write_bytes(data)
-    with pytest.raises(DataError, match=r"depth/a\.png: not a readable picture"):
-        FolderDataset(tmp_path, "train", Description(depth=DepthFormat()))[0]
+    with pytest.raises(DataError, match=r"depth/a\.png: not a readable image"):
+        FolderDataset(tmp_path, "train", Description(depth=DepthFiles()))[0]
 
 
 def test_a_label_of_three_channels(tmp_path: Path):
@@ -290,7 +290,7 @@ def test_a_label_of_three_channels(tmp_path: Path):
 
 def test_normals_of_one_channel(tmp_path: Path):
     with pytest.raises(DataError, match=r"a\.png: expected three channels of 8 or 16 bits"):
-        only(tmp_path, Description(normals=NormalsFormat()), "normals", PICTURE[..., 0])
+        only(tmp_path, Description(normals=NormalsFiles()), "normals", PICTURE[..., 0])
 
 
 def test_normals_of_floats_are_vectors(tmp_path: Path):
@@ -301,5 +301,5 @@ def test_normals_of_floats_are_vectors(tmp_path: Path):
     (tmp_path / "train/rgb/a.png").unlink()
     (tmp_path / "train/normals").mkdir()
     np.save(tmp_path / "train/normals/a.npy", vectors)
-    normals = FolderDataset(tmp_path, "train", Description(normals=NormalsFormat()))[0].targets["normals"]
+    normals = FolderDataset(tmp_path, "train", Description(normals=NormalsFiles()))[0].targets["normals"]
     np.testing.assert_allclose(normals, vectors, atol=1e-6)

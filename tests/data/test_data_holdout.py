@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_vision.datasets.holdout import STRETCH, held_out
+from mtl_vision.datasets.splits import STRETCH, held_out
 
 
 def stems(count: int) -> list[str]:
@@ -32,5 +32,5 @@ def test_the_count_is_kept_and_none_is_twice(total: int, data: st.DataObject) ->
 
 @pytest.mark.parametrize("count", [-1, 0, 6])
 def test_too_many_is_an_error(count: int) -> None:
-    with pytest.raises(ValueError, match="data.holdout is .*: expected 1 to 5, half of the training samples"):
+    with pytest.raises(ValueError, match="holdout is .*: expected 1 to 5, half of the training samples"):
         held_out(stems(10), count)

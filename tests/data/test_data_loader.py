@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from functools import partial
 
 import numpy as np
@@ -166,28 +165,49 @@ def test_a_loader_that_begins_later_goes_on_exactly(packed: PackedDataset, worke
 
 
 def test_batches_that_are_kept_are_not_written_over(packed: PackedDataset):
-    """More of them than there are slots; and parts of them outlive the batch."""
+    """Nor are parts of them that outlive the batch."""
 
     def make(workers: int) -> Loader:
         return Loader(packed, ALL, SIZE, 1, augment=Augmentation("heavy", SIZE), train=True, workers=workers, seed=4)
 
-    plain, slotted = make(0), make(1)
+    plain, by_worker = make(0), make(1)
     expected = [batch for epoch in range(3) for batch in plain.epoch(epoch)]
-    assert slotted.slots is not None and slotted.slots.memory.shape[0] < len(expected)
-    assert_same([batch for epoch in range(3) for batch in slotted.epoch(epoch)], expected)
-    images = [batch.image for epoch in range(3) for batch in slotted.epoch(epoch)]
+    assert_same([batch for epoch in range(3) for batch in by_worker.epoch(epoch)], expected)
+    images = [batch.image for epoch in range(3) for batch in by_worker.epoch(epoch)]
     assert all(torch.equal(image, batch.image) for image, batch in zip(images, expected, strict=True))
 
 
-def test_slots_are_used_again_and_none_is_lost(packed: PackedDataset):
-    loader = Loader(packed, ALL, SIZE, 1, augment=Augmentation("heavy", SIZE), train=True, workers=2, seed=4)
-    assert loader.slots is not None
-    places = {batch.image.data_ptr() for epoch in range(4) for batch in loader.epoch(epoch)}
-    assert len(places) <= len(loader.slots.memory)
-    next(iter(loader.epoch(0)))  # and left there: what was made ahead is never asked for
-    assert sum(1 for _ in loader.epoch(1)) == 7
-    gc.collect()
-    assert sorted(loader.slots.free) == list(range(len(loader.slots.memory)))
+class Halves:
+    """Samples of someone else's: any sequence will do."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> Sample:
+        image = np.full((24, 32, 3), index, np.uint8)
+        edges = np.zeros((24, 32), np.float32)
+        edges[:, 16:] = 1
+        return Sample(str(index), image, {"edges": edges, "depth": np.full((24, 32), index, np.float32)})
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_of_ones_own(workers: int):
+    loader = Loader(Halves(), ["edges", "depth", "normals"], (24, 32), 2, train=True, workers=workers, seed=1)
+    batches = list(loader.epoch(0))
+    assert len(batches) == 2
+    for batch in batches:
+        assert batch.targets["edges"].shape == (2, 1, 24, 32) and batch.targets["edges"].dtype == torch.float32
+        assert (batch.targets["edges"][..., :16] == 0).all() and (batch.targets["edges"][..., 16:] == 1).all()
+        assert batch.targets["depth"][:, 0, 0, 0].tolist() == [float(name) for name in batch.names]
+        assert "edges" in batch.present and "normals" not in batch.present
+
+
+def test_a_map_of_zeros_is_present_where_zero_is_a_value():
+    samples = [Sample("a", np.zeros((4, 4, 3), np.uint8), {"edges": np.zeros((4, 4), np.float32)})]
+    batch = collate(samples, ["edges"], 1)
+    assert batch.present == {"edges"}
+    missing = collate([Sample("a", np.zeros((4, 4, 3), np.uint8))], ["edges"], 1)
+    assert missing.present == set() and (missing.targets["edges"] == -1).all()
 
 
 def test_an_epoch_left_in_the_middle_does_not_reach_into_the_next(packed: PackedDataset):
@@ -272,3 +292,10 @@ def test_the_order_does_not_hang_on_torchs_own_seed():
     first = [batch.names for batch in make().epoch(2)]
     torch.manual_seed(99)
     assert [batch.names for batch in make().epoch(2)] == first
+
+
+@pytest.mark.parametrize(("batch", "world"), [(0, 1), (-1, 1), (5, 1), (3, 2)])
+def test_a_batch_that_the_samples_do_not_fill(batch: int, world: int):
+    with pytest.raises(ValueError, match=f"batch_size is {batch}: expected 1 at least, and at most what 4 samples"):
+        Loader(planes(4), ALL, SIZE, batch, train=True, world=world)
+    assert len(Loader(planes(4), ALL, SIZE, 5)) == 1

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import scipy.io
 
+from mtl_vision.datasets.camera import CAMERAS, camera_at
 from mtl_vision.datasets.classes import facts
 from mtl_vision.datasets.description import DataError
-from mtl_vision.datasets.nyuv2_mat import CAMERA, NYUv2Mat
+from mtl_vision.datasets.nyuv2_mat import NYUv2Mat
 
 H, W = 24, 32
 LABELS = {(0, 0): 0, (0, 31): 21, (23, 0): 157, (23, 31): 894}  # unlabelled, wall, bed, the last one
@@ -72,14 +73,14 @@ def test_depth_that_is_no_number_is_invalid(tmp_path: Path, splits: Path):
 
 @pytest.mark.parametrize(("classes", "expected"), [("nyu40", [255, 0, 3, 39, 1]), ("nyu13", [255, 11, 0, 6, 4])])
 def test_the_894_ids_become_classes(mat: Path, splits: Path, classes: str, expected: list[int]):
-    labels = NYUv2Mat(mat, splits, classes)[0][1].targets["segmentation"]
+    labels = NYUv2Mat(mat, splits, classes=classes)[0][1].targets["segmentation"]
     assert labels.dtype == np.uint8
     assert [labels[place] for place in [*LABELS, (9, 9)]] == expected
 
 
 def test_normals_come_from_the_depth(mat: Path, splits: Path):
     _, sample = NYUv2Mat(mat, splits)[0]
-    assert sample.intrinsics == CAMERA.resized((480, 640), (H, W))
+    assert sample.intrinsics == camera_at(CAMERAS["nyuv2"], (H, W))
     normals = sample.targets["normals"]
     np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-5)
     assert (normals[5:-5, 5:-5, 2] < 0).all() and np.median(normals[..., 1]) > 0.1, "it recedes downwards: facing down"
@@ -95,7 +96,7 @@ def test_names_and_splits_are_the_official_ones(mat: Path, splits: Path):
 
 
 def test_the_published_split_is_for_the_whole_set(tmp_path: Path, mat: Path):
-    with pytest.raises(DataError, match=r"the set has 3 frames, the published split is for 1449: give --splits"):
+    with pytest.raises(DataError, match=r"the set has 3 frames, the published split is for 1449: give splits.mat"):
         NYUv2Mat(mat)
     shapes = {"images": (1449, 3, 1, 1), "depths": (1449, 1, 1), "labels": (1449, 1, 1)}
     whole = write_mat(tmp_path / "whole.mat", {key: np.zeros(shape, np.uint8) for key, shape in shapes.items()})
@@ -151,5 +152,5 @@ def test_splits_of_another_kind(tmp_path: Path, mat: Path):
 
 
 def test_other_class_sets(mat: Path, splits: Path):
-    with pytest.raises(ValueError, match="nyu894 can not be told in nyu99"):
-        NYUv2Mat(mat, splits, "nyu99")
+    with pytest.raises(ValueError, match="nyu894 can not be read as nyu99"):
+        NYUv2Mat(mat, splits, classes="nyu99")

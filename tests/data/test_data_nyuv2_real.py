@@ -1,4 +1,4 @@
-"""Two copies of NYUv2 (the forms `pictures` and `pictures8`), where someone has them."""
+"""Two copies of NYUv2 (the forms `pictures` and `images8`), where someone has them."""
 
 from __future__ import annotations
 

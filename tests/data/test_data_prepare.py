@@ -1,7 +1,9 @@
-"""data/prepare.py: make, convert and check, as a user types them."""
+"""mtl-data: make, convert and check, as a user types them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,10 @@ from test_data_nyuv2_mat import write_mat, write_splits
 from mtl_vision import prepare
 from mtl_vision.datasets.description import (
     DataError,
-    DepthFormat,
+    DepthFiles,
     Description,
-    LabelFormat,
-    NormalsFormat,
+    LabelFiles,
+    NormalsFiles,
     read_description,
 )
 from mtl_vision.datasets.folder import FolderDataset
@@ -39,8 +41,15 @@ def rooms(root: Path, count: int = 4, size=(60, 80)) -> Path:
     samples = [render_room(seed, size) for seed in range(count)]
     camera = samples[0].intrinsics
     assert camera is not None
-    held = {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy, "height": size[0], "width": size[1]}
-    return write_folder(root, {"train": samples[1:], "test": samples[:1]}, replace(FULL, intrinsics=held))
+    intrinsics = {
+        "fx": camera.fx,
+        "fy": camera.fy,
+        "cx": camera.cx,
+        "cy": camera.cy,
+        "height": size[0],
+        "width": size[1],
+    }
+    return write_folder(root, {"train": samples[1:], "test": samples[:1]}, replace(FULL, intrinsics=intrinsics))
 
 
 def describe(root: Path, **change: object) -> None:
@@ -83,7 +92,7 @@ def test_nothing_is_overwritten(run: Run, tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "out/mine.txt").write_text("mine")
     arguments = [root] if command == "convert" else ["--count", 3, "--size", "16x16"]
     assert run(command, *arguments, "--out", "out") == 1
-    assert "out exists and is not empty: choose another --out" in capsys.readouterr().err
+    assert "out exists and is not empty: choose another folder" in capsys.readouterr().err
     assert left(tmp_path / "out") == ["mine.txt"] and left(tmp_path) == ["out", "set"]
 
 
@@ -97,7 +106,7 @@ def test_nothing_is_overwritten(run: Run, tmp_path: Path, capsys: pytest.Capture
         (["synthetic", "--out", "a", "--size", "8x320"], "expected at least 16x16; found 8x320"),
         (["synthetic", "--out", "a", "--count", "many"], "invalid int value: 'many'"),
         (["convert", "a", "--out", "b", "--classes", "nyu14"], "invalid choice: 'nyu14'"),
-        (["check"], "the following arguments are required: folder"),
+        (["check"], "the following arguments are required: DIR"),
     ],
 )
 def test_bad_arguments_are_said(run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str):
@@ -127,11 +136,11 @@ def test_a_canonical_folder_converts_to_itself(run: Run, tmp_path: Path):
 
 def test_derived_normals_are_stored_and_said_to_be_derived(run: Run, tmp_path: Path):
     root = rooms(tmp_path / "set")
-    describe(root, normals=NormalsFormat(derive=True))
+    describe(root, normals=NormalsFiles(derive=True))
     assert run("convert", root, "--out", "out") == 0
-    told = read_description(tmp_path / "out/dataset.yaml")
-    assert told.source == "made by hand; normals derived from depth"
-    assert told.normals == NormalsFormat()
+    written = read_description(tmp_path / "out/dataset.yaml")
+    assert written.source == "made by hand; normals derived from depth"
+    assert written.normals == NormalsFiles()
     one, other = FolderDataset(root, "train")[0], FolderDataset(tmp_path / "out", "train")[0]
     assert degrees(one.targets["normals"], other.targets["normals"]).max() < 0.005
 
@@ -140,8 +149,8 @@ def test_other_conventions_become_the_canonical_ones(run: Run, tmp_path: Path):
     description = Description(
         splits={"learn": "a", "exam": "b"},
         image="colour",
-        depth=DepthFormat("z", 0.002, 0.5, 65535),
-        segmentation=LabelFormat("ids", 0, 255, ["cat", "dog"] * 6 + ["cow"]),
+        depth=DepthFiles("z", 0.002, 0.5, 65535),
+        segmentation=LabelFiles("ids", 0, 255, ["cat", "dog"] * 6 + ["cow"]),
     )
     other, sample = planes(2)
     for one in (other, sample):
@@ -150,10 +159,14 @@ def test_other_conventions_become_the_canonical_ones(run: Run, tmp_path: Path):
     root = write_folder(tmp_path / "set", {"learn": [other], "exam": [sample]}, description)
     assert left(root) == ["a", "b", "dataset.yaml"]
     assert run("convert", root, "--out", "out", "--size", "24x32") == 0
-    told = read_description(tmp_path / "out/dataset.yaml")
-    assert told.splits == {"learn": "learn", "exam": "exam"} and told.image == "rgb" and told.depth == DepthFormat()
-    assert told.targets() == ("depth", "segmentation")
-    assert told.segmentation is not None and told.segmentation.classes == ["cat", "dog"] * 6 + ["cow"]
+    written = read_description(tmp_path / "out/dataset.yaml")
+    assert (
+        written.splits == {"learn": "learn", "exam": "exam"}
+        and written.image == "rgb"
+        and written.depth == DepthFiles()
+    )
+    assert written.targets() == ("depth", "segmentation")
+    assert written.segmentation is not None and written.segmentation.classes == ["cat", "dog"] * 6 + ["cow"]
     after = FolderDataset(tmp_path / "out", "exam")[0]
     assert after.size == (24, 32) and (after.targets["depth"][:2] == 0).all()
     assert np.median(after.targets["depth"]) == pytest.approx(np.median(sample.targets["depth"]), rel=0.02)
@@ -180,8 +193,8 @@ def test_the_mat_file_in_the_official_split(run: Run, tmp_path: Path):
     assert sample.targets["segmentation"][0, 0] == 255 and sample.targets["segmentation"][0, 31] == 0
     assert sample.intrinsics is not None and sample.intrinsics.fx == pytest.approx(518.857901 / 20)
     assert test.classes is not None and test.classes.name == "nyu40"
-    told = test.description.source
-    assert "nyu_depth_v2_labeled.mat" in told and "normals derived from depth" in told
+    source = test.description.source
+    assert "nyu_depth_v2_labeled.mat" in source and "normals derived from depth" in source
 
 
 def test_the_mat_file_in_thirteen_classes_and_small(run: Run, tmp_path: Path):
@@ -201,7 +214,7 @@ def test_a_source_that_is_none(run: Run, tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "text.txt").write_text("hello")
     assert run("convert", source, "--out", "out") == 1
     error = capsys.readouterr().err
-    assert error.startswith("prepare.py: ") and source in error and "expected" in error
+    assert error.startswith("mtl-data: ") and source in error and "expected" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -222,7 +235,7 @@ def test_no_split_is_there(run: Run, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_writing_what_is_not_described_is_an_error(tmp_path: Path):
     with pytest.raises(DataError, match="normals of sample 0000 are not in the description"):
-        write_folder(tmp_path / "set", {"train": planes(1)}, Description(depth=DepthFormat()))
+        write_folder(tmp_path / "set", {"train": planes(1)}, Description(depth=DepthFiles()))
 
 
 def test_an_interrupted_conversion_leaves_nothing(
@@ -241,7 +254,8 @@ def test_an_interrupted_conversion_leaves_nothing(
 def test_a_size_of_another_aspect(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     root = rooms(tmp_path / "set")
     assert run("convert", root, "--out", "out", "--size", "64x48") == 1
-    assert "--size 64x48 (height x width) would stretch" in capsys.readouterr().err and left(tmp_path) == ["set"]
+    assert "mtl-data: size 64x48 (height x width) would stretch" in capsys.readouterr().err
+    assert left(tmp_path) == ["set"]
 
 
 def test_samples_that_can_not_be_read_may_be_left_out(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -253,20 +267,60 @@ def test_samples_that_can_not_be_read_may_be_left_out(run: Run, tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["set", "--splits", "splits.mat"], "--splits is for nyu_depth_v2_labeled.mat"),
-        (["nyu.mat", "--description", "mtan"], "--description and --on_error are for folders"),
+        (["set", "--splits", "splits.mat"], "splits is for nyu_depth_v2_labeled.mat"),
+        (["nyu.mat", "--description", "mtan"], "description and on_error are for folders"),
         (["set", "--out", "nyu.mat"], "nyu.mat is a file: choose a folder"),
-        (["set", "--description", "mtam"], "mtam is no file and no known form (mtan?)"),
+        (["set", "--description", "mtam"], "did you mean 'mtan'?"),
         (["set/dataset.yaml"], "expected nyu_depth_v2_labeled.mat, or a folder"),
     ],
 )
 def test_what_does_not_go_together(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ):
     rooms(tmp_path / "set")
     write_mat(tmp_path / "nyu.mat")
     out = [] if "--out" in arguments else ["--out", "out"]
     assert run("convert", *arguments, *out) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+# from Python
+
+
+def test_the_functions_take_plain_arguments(tmp_path: Path):
+    prepare.synthetic(tmp_path / "rooms", count=3, size=(48, 64), workers=1)
+    assert prepare.convert(str(tmp_path / "rooms"), tmp_path / "small", size=(24, 32)) == 3
+    report = prepare.check(tmp_path / "small", most=1, out=tmp_path / "out")
+    assert report.faults == [] and list(report.summaries) == ["train", "val", "test"]
+    assert report.summaries["test"].sizes == {"24x32": 1} and (tmp_path / "out/check.png").is_file()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "set", "--out", "out"]])
+def test_torch_is_not_needed(tmp_path: Path, arguments: list[str]):
+    rooms(tmp_path / "set", 2)
+    code = (
+        "import sys\n"
+        "from mtl_vision.prepare import main\n"
+        "try:\n"
+        "    code = main(sys.argv[1:])\n"
+        "except SystemExit as stop:\n"
+        "    code = stop.code\n"
+        "loaded = sorted({'torch', 'timm', 'matplotlib'} & set(sys.modules))\n"
+        "sys.exit(code or ', '.join(loaded) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_the_command_and_the_defaults(run: Run, capsys: pytest.CaptureFixture[str]):
+    for command, words in (
+        ("synthetic", ["mtl-data synthetic", "default: 1000", "default: 120x160", "pixels", "default: 0"]),
+        ("convert", ["mtl-data convert", "default: filled", "default: stop"]),
+        ("check", ["mtl-data check", "default: all", "default: out/check"]),
+    ):
+        with pytest.raises(SystemExit):
+            run(command, "--help")
+        text = " ".join(capsys.readouterr().out.split())
+        assert all(word in text for word in words), text

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_vision.datasets.arrays import read_values
-from mtl_vision.datasets.description import DepthFormat, Description
+from mtl_vision.datasets.description import DepthFiles, Description
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.unwrap import unwrap
@@ -80,7 +80,7 @@ def test_a_described_wrap_is_undone_by_the_reader(tmp_path: Path):
     root = write_folder(tmp_path / "set", {"train": [Sample("a", np.zeros((48, 64, 3), np.uint8))]}, FULL)
     (root / "train/depth").mkdir()
     cv2.imwrite(str(root / "train/depth/a.png"), wrapped(metres)[1])
-    told = Description(depth=DepthFormat(scale=0.0001, wraps=True))
+    told = Description(depth=DepthFiles(scale=0.0001, wraps=True))
     np.testing.assert_allclose(FolderDataset(root, "train", told)[0].targets["depth"], metres, atol=1e-4)
 
 

@@ -14,10 +14,10 @@ from test_run import arguments, history
 
 from mtl_vision.datasets.error import DataError
 from mtl_vision.datasets.folder import FolderDataset
-from mtl_vision.datasets.readable import find_faults, readable_part
-from mtl_vision.engine.run import main
+from mtl_vision.datasets.splits import find_faults, readable_part
+from mtl_vision.engine.cli import main
 
-SHORT = ("--train.epochs=1", "--run.tensorboard=false", "--balancer.name=equal")
+SHORT = ("--train.epochs=1", "--run.tensorboard=false", "--balancer=Equal")
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def depth_of_another_size(root: Path) -> Path:
 
 WRONG: dict[Callable[[Path], Path], str] = {
     empty: "the file is empty",
-    half_a_file: "not a readable picture",
+    half_a_file: "not a readable image",
     label_out_of_range: "label 13 is not a class: expected 0..12, or 255 for void",
-    depth_of_another_size: "is 24x32 (HxW), its picture",
+    depth_of_another_size: "is 24x32 (HxW), its image",
 }
 
 
@@ -70,7 +70,7 @@ def test_a_bad_sample_stops_the_run_and_is_named(
     more = [] if cache else ["--data.cache=null", "--data.workers=1"]
     assert main(arguments(copy, tmp_path, "a", *SHORT, *more)) == 1
     message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith(f"train.py: {path}") and WRONG[damage] in message
+    assert message.startswith(f"mtl-train: {path}") and WRONG[damage] in message
     assert not (tmp_path / "runs/a/metrics.json").exists()
 
 
@@ -79,9 +79,9 @@ def test_skipped_samples_are_counted_and_named(copy: Path, tmp_path: Path, capsy
     nth(copy, "rgb", 0, "test").write_bytes(b"no picture")
     assert main(arguments(copy, tmp_path, "a", *SHORT, "--data.on_error=skip", "--data.batch_size=5")) == 0
     said = capsys.readouterr().out
-    assert "4 of 24 samples of 'train' can not be read and are skipped" in said
+    assert "4 of 24 samples of 'train' cannot be read and are skipped" in said
     assert all(str(path) in said and message in said for path, message in zip(bad, WRONG.values(), strict=True))
-    assert "1 of 3 samples of 'test'" in said and "2 pictures of 'test' (1 left out)" in said
+    assert "1 of 3 samples of 'test'" in said and "2 images of 'test' (1 left out)" in said
     assert len(history(tmp_path / "runs/a")) == 4, "20 samples by 5"
     metrics = json.loads((tmp_path / "runs/a/metrics.json").read_text())
     assert metrics["protocol.samples"] == 2 and metrics["protocol.left_out"] == 1
@@ -92,7 +92,7 @@ def test_many_skipped_samples_are_not_all_named(copy: Path, tmp_path: Path, caps
         nth(copy, "rgb", index).write_bytes(b"")
     assert main(arguments(copy, tmp_path, "a", *SHORT, "--data.on_error=skip")) == 0
     said = capsys.readouterr().out
-    assert said.count("the file is empty") == 5 and "and 7 more: python data/prepare.py check" in said
+    assert said.count("the file is empty") == 5 and "and 7 more: mtl-data check" in said
 
 
 def test_sound_data_are_not_spoken_of(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -112,12 +112,12 @@ def test_an_empty_split(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     for path in (copy / "train/rgb").iterdir():
         path.unlink()
     assert main(arguments(copy, tmp_path, "a", *SHORT)) == 1
-    assert f"no pictures for split 'train': expected {copy}/train/rgb/*.png" in capsys.readouterr().err
+    assert f"no images for split 'train': expected {copy}/train/rgb/*.png" in capsys.readouterr().err
 
 
 def test_an_unknown_choice(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(arguments(rooms, tmp_path, "a", *SHORT, "--data.on_error=ignore")) == 1
-    assert "data.on_error is ignore: expected stop or skip" in capsys.readouterr().err
+    assert main(arguments(rooms, tmp_path, "a", *SHORT, "--data.on_error=ignore")) == 2
+    assert "data.on_error: expected 'stop', 'skip', found ignore" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -126,8 +126,8 @@ def test_every_fault_is_found(copy: Path, threads: int):
     source = FolderDataset(copy, "train")
     faults = find_faults(source, threads)
     assert list(faults) == sorted(bad) and all(str(bad[stem]) in message for stem, message in faults.items())
-    part, again = readable_part(source)
-    assert again == faults and part.stems == [stem for stem in source.stems if stem not in bad]
+    part = readable_part(source)
+    assert part.faults == faults and part.stems == [stem for stem in source.stems if stem not in bad]
     assert part.left_out == 4 and source.left_out == 0 and len(source) == 24
 
 

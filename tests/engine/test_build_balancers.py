@@ -7,53 +7,90 @@ from pathlib import Path
 
 import pytest
 
-from mtl_vision.balancers import BALANCERS, aggregators, scalarizers
+from mtl_vision.balancers import BALANCERS, FROM_TORCHJD
+from mtl_vision.config import flat
 from mtl_vision.datasets.classes import class_set
 from mtl_vision.engine import build
-from mtl_vision.engine.parse import parse
+from mtl_vision.engine.parse import UsageError, parse, read_config, resolve, write_config
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 NEEDS = {
-    "fixed": ["--balancer.weights={depth: 1, normals: 2, segmentation: 0.5}"],
-    "converged_gradients": ["--balancer.norms={depth: 1, normals: 2, segmentation: 0.5}"],
+    "Fixed": ["--balancer.weights={depth: 1, normals: 2, segmentation: 0.5}"],
+    "ConvergedGradients": ["--balancer.norms={depth: 1, normals: 2, segmentation: 0.5}"],
 }
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_balancer_with_every_recipe(recipe: Path) -> None:
     assert len(RECIPES) >= 4
-    for name, make in BALANCERS.items():
-        if make.__module__ in (scalarizers.__name__, aggregators.__name__) and find_spec("torchjd") is None:
+    for name, method in BALANCERS.items():
+        if method in FROM_TORCHJD and find_spec("torchjd") is None:
             continue
-        config = parse([f"--config={recipe}", f"--balancer.name={name}", *NEEDS.get(name, [])])
+        config = parse([f"--config={recipe}", f"--balancer={name}", *NEEDS.get(name, [])])
         tasks = build.make_tasks(config.tasks, class_set("nyu13"))
-        balancer, unused = build.make_balancer(config.balancer, tasks)
-        assert balancer.tasks == tuple(config.tasks.names)
-        assert not unused, (name, unused)
+        assert build.make_balancer(config.balancer, tasks).tasks == tuple(config.tasks.names)
 
 
-def test_what_a_method_has_no_use_for_is_told() -> None:
-    config = parse(["--balancer.name=equal", "--balancer.alpha=0.5"])
-    _, unused = build.make_balancer(config.balancer, build.make_tasks(config.tasks, class_set("nyu13")))
-    assert unused == ["alpha"]
+def test_another_method_begins_with_its_own_defaults(tmp_path: Path) -> None:
+    """DTP has an alpha, too: neither GradNorm's default nor a recipe's alpha for GradNorm is meant for it."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("balancer: {class_path: GradNorm, init_args: {alpha: 0.3}}\n")
+    assert parse([f"--config={recipe}"]).balancer.init_args["alpha"] == 0.3
+    assert parse([f"--config={recipe}", "--balancer.lr=0.1"]).balancer.init_args["alpha"] == 0.3
+    for options in ([], [f"--config={recipe}"]):
+        assert parse([*options, "--balancer=DTP", "--balancer.gamma=2"]).balancer.init_args == {
+            "alpha": 0.1,
+            "gamma": 2,
+        }
+
+
+def test_a_component_by_its_import_path_and_by_its_settings_alone(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("balancer: mtl_vision.balancers.DBMTL\nmodel: {decoder: {width: 32}}\n")
+    config = parse([f"--config={recipe}"])
+    assert config.balancer == parse(["--balancer=DBMTL"]).balancer
+    assert config.model.decoder == parse(["--model.decoder=Fusion", "--model.decoder.width=32"]).model.decoder
+
+
+def test_a_config_survives_being_written_and_read(tmp_path: Path) -> None:
+    config = parse(
+        ["--balancer=DTP", "--balancer.gamma=2", "--tasks.names=[depth, edges]", "--tasks.depth.loss=SiLog",
+         "--tasks.depth.loss.variance_share=0.3", "--model.decoder.width=32", "--data.size=[48, 64]"]
+    )  # fmt: skip
+    write_config(config, tmp_path / "config.yaml")
+    assert read_config(tmp_path / "config.yaml") == config == resolve(config)
+    assert flat(config)["tasks.depth.loss.variance_share"] == 0.3 and flat(config)["balancer.gamma"] == 2
+    assert resolve(config, {"balancer.alpha": 0.5, "train.epochs": 3}).balancer.init_args == {"alpha": 0.5, "gamma": 2}
+
+
+def test_a_setting_that_the_method_lacks_is_an_error() -> None:
+    with pytest.raises(UsageError, match="balancer: Option 'alpha' is not accepted"):
+        parse(["--balancer=Equal", "--balancer.alpha=0.5"])
+    with pytest.raises(UsageError, match="Option 'place' is not accepted"):
+        parse(["--balancer=DTP", "--balancer.place=backbone"])
+
+
+def test_the_help_of_one_method_shows_its_settings_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--balancer.help=DTP"])
+    text = capsys.readouterr().out
+    assert "--balancer.gamma" in text and "focus" in text and "--balancer.lr" not in text
 
 
 def test_the_place_of_w() -> None:
-    """W may stand deeper; a place that there is not is an error that names the ones there are."""
+    """W may be a deeper layer's."""
     config = parse(["--balancer.place=backbone"])
     tasks = build.make_tasks(config.tasks, class_set("nyu13"))
-    assert build.make_balancer(config.balancer, tasks)[1] == []
+    assert build.make_balancer(config.balancer, tasks).place == "backbone"
     network = build.make_network(config, tasks)
     assert network.shared_weight("last_shared") is network.last_shared.weight
     deepest = network.shared_weight("backbone")
-    assert deepest.shape == (config.model.width, network.backbone.channels[-1], 1, 1)
-    with pytest.raises(ValueError, match="balancer.place is 'head': expected last_shared, backbone"):
-        network.shared_weight("head")
-    other = parse(["--balancer.name=dtp", "--balancer.place=backbone"])
-    assert build.make_balancer(other.balancer, tasks)[1] == ["place"]
+    assert deepest.shape == (network.decoder.width, network.backbone.channels[-1], 1, 1)
+    with pytest.raises(UsageError, match="place: expected 'last_shared', 'backbone', found head"):
+        parse(["--balancer.place=head"])
 
 
 def test_uncertainty_learns_which_tasks_classify() -> None:
-    config = parse(["--balancer.name=uncertainty"])
-    balancer, _ = build.make_balancer(config.balancer, build.make_tasks(config.tasks, class_set("nyu13")))
+    config = parse(["--balancer=Uncertainty"])
+    balancer = build.make_balancer(config.balancer, build.make_tasks(config.tasks, class_set("nyu13")))
     assert balancer.report()["weight"].tolist() == [0.5, 0.5, 1.0]

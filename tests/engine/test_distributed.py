@@ -12,16 +12,15 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from mtl_vision.balancers import BALANCERS, Balancer, Shared, aggregators, scalarizers
+from mtl_vision.balancers import BALANCERS, FROM_TORCHJD, Balancer, Shared
 from mtl_vision.engine import distributed
 
 TASKS = ["a", "b", "c"]
 NEEDS: dict[str, Any] = {
-    "fixed": {"weights": {"a": 0.5, "b": 2.0, "c": 1.0}},
-    "converged_gradients": {"norms": {"a": 0.5, "b": 2.0, "c": 1.0}},
+    "Fixed": {"weights": {"a": 0.5, "b": 2.0, "c": 1.0}},
+    "ConvergedGradients": {"norms": {"a": 0.5, "b": 2.0, "c": 1.0}},
 }
-FROM_TORCHJD = (scalarizers.__name__, aggregators.__name__)
-NAMES = [n for n, make in BALANCERS.items() if make.__module__ not in FROM_TORCHJD or find_spec("torchjd")]
+NAMES = [n for n, method in BALANCERS.items() if method not in FROM_TORCHJD or find_spec("torchjd")]
 
 
 def make(name: str) -> tuple[nn.ModuleDict, Balancer]:
@@ -54,8 +53,8 @@ def train(rank: int, world: int, name: str, missing: bool) -> tuple[list[Tensor]
         balancer.backward(losses, shared, mean=distributed.mean)
         distributed.average_gradients(net.parameters())
         balancer.step(distributed.mean, distributed.mean_values(dict.fromkeys(losses, 1.0)))
-        if balancer.looks_back:
-            balancer.look_back({task: torch.tensor(0.5 + 0.1 * step, dtype=torch.float64) for task in TASKS})
+        if balancer.wants_after_step:
+            balancer.after_step({task: torch.tensor(0.5 + 0.1 * step, dtype=torch.float64) for task in TASKS})
         if step in (1, 3):
             balancer.end_epoch()
         gradients = [p.grad.clone() for p in net.parameters() if p.grad is not None]
@@ -74,13 +73,13 @@ def process(rank: int, world: int, folder: str, missing: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("missing", [False, True])
 def test_two_processes_equal_one(tmp_path: Path, missing: bool) -> None:
-    """For db_mtl a process is one more micro-batch, so two are not one; but their gradients agree with each other."""
+    """For DBMTL a process is one more micro-batch, so two are not one; but their gradients agree with each other."""
     mp.spawn(process, (2, str(tmp_path), missing), nprocs=2)  # type: ignore[attr-defined]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     for name in NAMES:
         (gradients, state), (others, other_state) = first[name], second[name]
         assert all(torch.equal(a, b) for a, b in zip(gradients, others, strict=True)), name
-        if name == "db_mtl":  # its `weight` is what a process' own micro-batch had
+        if name == "DBMTL":  # its `weight` is what a process' own micro-batch had
             continue
         assert all(torch.equal(a, b) for a, b in zip(state, other_state, strict=True)), name
         if not missing:
@@ -93,8 +92,8 @@ def test_two_processes_equal_one(tmp_path: Path, missing: bool) -> None:
 def test_a_task_that_one_process_lacks_counts_by_the_other(tmp_path: Path) -> None:
     """L_b(0) and L_c(0) are those of the process that has them, not half of them."""
     mp.spawn(process, (2, str(tmp_path), True), nprocs=2)  # type: ignore[attr-defined]
-    weight, initial = torch.load(tmp_path / "0.pt")["gradnorm"][1]
-    net, _ = make("gradnorm")
+    weight, initial = torch.load(tmp_path / "0.pt")["GradNorm"][1]
+    net, _ = make("GradNorm")
     g = torch.Generator().manual_seed(0)
     x, _, b, c = (torch.randn(8, n, generator=g, dtype=torch.float64) for n in (3, 2, 2, 2))
     z = net["shared"](net["trunk"](x[:4]).tanh())

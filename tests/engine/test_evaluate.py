@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mtl_vision.engine.evaluate import NINE, delta_m
-from studies.delta_m import main
+from mtl_vision.tasks import TASKS
+from mtl_vision.tasks import figures as metric_figures
+from studies.delta_m import delta_m, main
 
 
 def test_delta_m_by_hand() -> None:
@@ -18,7 +19,7 @@ def test_delta_m_by_hand() -> None:
 
 
 def test_delta_m_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    keys = {**NINE, "depth.rmse": False}
+    keys = [key for key, figure in metric_figures(TASKS.values()).items() if figure.nine or key == "depth.rmse"]
     for name, share in (("multi", 2.0), ("single", 1.0)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.json").write_text(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mtl_vision.engine.loop import make_optimizer, make_schedule
-from mtl_vision.models import Network
+from mtl_vision.engine.optimizer import make_optimizer, make_schedule
+from mtl_vision.models import Fusion, Network
 from mtl_vision.tasks import Depth
 
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    return Network({"depth": Depth()}, "mobilenetv4_conv_small", size=(64, 64), width=16)
+    return Network({"depth": Depth()}, "mobilenetv4_conv_small", Fusion(16), size=(64, 64))
 
 
 def test_every_parameter_is_in_one_group(network: Network) -> None:

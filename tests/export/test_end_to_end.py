@@ -17,15 +17,14 @@ import pytest
 import torch
 
 from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.engine.cli import main as train_main
 from mtl_vision.engine.load import load_run
-from mtl_vision.engine.run import main as train_main
 from mtl_vision.export.cli import main as export_main
-from mtl_vision.export.graph import Deployed, trace, write
-from mtl_vision.export.manifest import make_manifest
+from mtl_vision.export.graph import Deployed, make_manifest, trace, write
 from mtl_vision.export.verify import VerifyError, smooth_noise, verify
 from mtl_vision.runtime.cli import main as infer_main
 from mtl_vision.runtime.contract import MANIFEST_KEY
-from mtl_vision.runtime.session import Session
+from mtl_vision.runtime.model import Model
 from studies.score import main as score_main
 from studies.score import score
 
@@ -38,8 +37,8 @@ def run(rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("runs")
     arguments = [
         f"--data.root={rooms}", "--data.size=[48,64]", "--data.batch_size=8", "--data.workers=0", "--data.cache=null",
-        "--model.width=32", "--train.epochs=3", "--run.device=cpu", "--run.tensorboard=false", f"--run.dir={base}",
-        "--run.name=a",
+        "--model.decoder.width=32", "--train.epochs=3", "--run.device=cpu", "--run.tensorboard=false",
+        f"--run.dir={base}", "--run.name=a",
     ]  # fmt: skip
     assert train_main(arguments) == 0
     return base / "a"
@@ -70,10 +69,10 @@ def test_one_self_contained_file_that_describes_itself(run: Path, model: Path) -
 
 @pytest.mark.parametrize("batch", [1, 3, 4])
 def test_graph_equals_torch(run: Path, model: Path, batch: int) -> None:
-    pictures = smooth_noise(batch, (48, 64), seed=batch)
-    got = Session(model, threads=1).run(pictures)
+    images = smooth_noise(batch, (48, 64), seed=batch)
+    got = Model(model, threads=1).run(images)
     with torch.inference_mode():
-        depth, normals, labels = Deployed(load_run(run))(torch.from_numpy(pictures))
+        depth, normals, labels = Deployed(load_run(run))(torch.from_numpy(images))
     assert got["depth"].shape == (batch, 48, 64) and got["normals"].shape == (batch, 48, 64, 3)
     assert got["segmentation"].dtype == np.uint8
     np.testing.assert_allclose(got["depth"], depth.numpy(), atol=1e-4)
@@ -82,7 +81,7 @@ def test_graph_equals_torch(run: Path, model: Path, batch: int) -> None:
 
 
 def test_inference_scores_as_the_evaluation_did(rooms: Path, run: Path, model: Path, tmp_path: Path) -> None:
-    """The pictures have the network's size: infer.py's maps give the metrics of metrics.json to 1e-3."""
+    """The images have the network's size: infer.py's maps give the metrics of metrics.json to 1e-3."""
     assert infer_main([str(model), str(rooms / "test" / "rgb"), "--out", str(tmp_path), "--raw", "--quiet"]) == 0
     metrics = json.loads((run / "metrics.json").read_text())
     raw = score(tmp_path, FolderDataset(rooms, "test"))
@@ -104,13 +103,13 @@ def test_score_says_what_is_missing(rooms: Path, tmp_path: Path, capsys: pytest.
 
 def test_dynamic_size(run: Path, tmp_path: Path) -> None:
     assert export_main([str(run), "--dynamic-size", "--out", str(tmp_path / "any.onnx")]) == 0
-    session = Session(tmp_path / "any.onnx", threads=1)
+    session = Model(tmp_path / "any.onnx", threads=1)
     module = Deployed(load_run(run))
     for size in ((64, 64), (96, 160), (128, 64)):
-        pictures = smooth_noise(2, size)
-        got = session.run(pictures)
+        images = smooth_noise(2, size)
+        got = session.run(images)
         with torch.inference_mode():
-            depth, _, _ = module(torch.from_numpy(pictures))
+            depth, _, _ = module(torch.from_numpy(images))
         np.testing.assert_allclose(got["depth"], depth.numpy(), atol=1e-4)
     image = smooth_noise(1, (75, 201))[0]
     assert cv2.imwrite(str(tmp_path / "wide.png"), image)
@@ -126,8 +125,8 @@ def test_logits(run: Path, model: Path, tmp_path: Path) -> None:
     assert export_main([str(run), "--logits", "--out", str(tmp_path / "logits.onnx")]) == 0
     shapes = {o.name: o.type.tensor_type for o in onnx.load(tmp_path / "logits.onnx").graph.output}
     assert len(shapes["segmentation"].shape.dim) == 4 and shapes["segmentation"].shape.dim[1].dim_value == 13
-    pictures = smooth_noise(2, (48, 64))
-    ids, same = (Session(path, threads=1).run(pictures)["segmentation"] for path in (model, tmp_path / "logits.onnx"))
+    images = smooth_noise(2, (48, 64))
+    ids, same = (Model(path, threads=1).run(images)["segmentation"] for path in (model, tmp_path / "logits.onnx"))
     assert (ids == same).mean() > 0.999
 
 
@@ -136,9 +135,9 @@ def test_int8(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert export_main([str(run), "--int8", "--out", str(tmp_path / "m.onnx")]) == 0
     whole, small = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
     assert small.stat().st_size < 0.5 * whole.stat().st_size
-    assert Session(small, threads=1).manifest == Session(whole, threads=1).manifest
-    pictures = smooth_noise(2, (48, 64))
-    a, b = (Session(path, threads=1).run(pictures) for path in (whole, small))
+    assert Model(small, threads=1).manifest == Model(whole, threads=1).manifest
+    images = smooth_noise(2, (48, 64))
+    a, b = (Model(path, threads=1).run(images) for path in (whole, small))
     assert np.abs(a["depth"] - b["depth"]).mean() < 0.2
     assert "against the float model" in capsys.readouterr().out
 
@@ -149,7 +148,7 @@ def test_a_wrong_file_is_found_out_and_kept(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     write(trace(trained, Deployed(trained)), make_manifest(trained), path)
     with torch.no_grad():
-        trained.model.heads["depth"][-1].bias.add_(0.5)  # type: ignore[index,union-attr]
+        trained.model.heads["depth"].layers[-1].bias.add_(0.5)  # type: ignore[index,union-attr]
     with pytest.raises(VerifyError, match="output 'depth' at batch 1: max_difference") as failure:
         verify(path, Deployed(trained))
     assert "'normals'" not in str(failure.value) and path.exists()
@@ -171,13 +170,13 @@ def test_export_without_the_data(run: Path, tmp_path: Path, capsys: pytest.Captu
     root = json.loads(json.dumps(load_run(run).config.data.root))
     (moved / "config.yaml").write_text(text.replace(root, str(tmp_path / "gone")))
     assert export_main([str(moved)]) == 0
-    assert "not at hand" in capsys.readouterr().out
+    assert "not here" in capsys.readouterr().out
 
 
 def test_fixed_backbones_have_no_dynamic_size(run: Path) -> None:
     trained = load_run(run)
     trained.model.backbone.fixed_size = (56, 56)
-    with pytest.raises(ValueError, match="without --dynamic-size"):
+    with pytest.raises(ValueError, match="dynamic_size is true: .* takes images of .56, 56. only"):
         trace(trained, Deployed(trained), dynamic_size=True)
 
 

@@ -8,7 +8,7 @@ import pytest
 from tiny_model import build_model, manifest
 
 from mtl_vision.runtime.contract import Manifest
-from mtl_vision.runtime.session import Session
+from mtl_vision.runtime.model import Model
 
 
 @pytest.fixture
@@ -22,11 +22,11 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of 48 x 64 pixels."""
     return build_model(tmp_path_factory.mktemp("model") / "model.onnx", manifest(), (48, 64))
 
 
 @pytest.fixture(scope="session")
-def session(model: Path) -> Session:
-    return Session(model, threads=1)
+def model(model_file: Path) -> Model:
+    return Model(model_file, threads=1)

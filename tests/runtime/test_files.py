@@ -4,21 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from mtl_vision.runtime.files import whole, write_whole
+from mtl_vision.runtime.files import atomic_path, atomic_write
 
 
-def test_write_whole_writes_and_replaces(tmp_path: Path) -> None:
+def test_atomic_write_writes_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     for data in (b"one", b"two"):
-        write_whole(path, data)
+        atomic_write(path, data)
         assert path.read_bytes() == data
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_failure_leaves_what_stood_there(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    write_whole(path, b"before")
-    with pytest.raises(RuntimeError), whole(path) as temporary:
+    atomic_write(path, b"before")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
         temporary.write_bytes(b"half")
         assert temporary.parent == path.parent and temporary.suffix == ".npz"
         raise RuntimeError
@@ -34,11 +34,11 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
-        write_whole(tmp_path / "a.bin", b"data")
+        atomic_write(tmp_path / "a.bin", b"data")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_as_long_as_the_disk_allows(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 251 + ".png")
-    write_whole(path, b"data")
+    atomic_write(path, b"data")
     assert path.read_bytes() == b"data"

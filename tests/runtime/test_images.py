@@ -1,4 +1,4 @@
-"""Every odd picture is read as RGB, every bad one is told apart."""
+"""Every odd image is read as RGB, every bad one has its error."""
 
 import io
 import struct
@@ -23,7 +23,7 @@ def encoded(image: Image.Image, form: str, **options) -> bytes:
 
 
 def save(folder: Path, data: bytes) -> Path:
-    path = folder / "picture"  # what it is stands in the data, not in the name
+    path = folder / "image"  # its data say what it is, not its name
     path.write_bytes(data)
     return path
 
@@ -65,7 +65,7 @@ def test_exif_orientation(tmp_path: Path, orientation: int, form: str) -> None:
     assert_close(read_image(save(tmp_path, data)), expected, 3)
 
 
-def test_broken_exif_leaves_the_picture_as_it_is(tmp_path: Path) -> None:
+def test_broken_exif_leaves_the_image_as_it_is(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(Image.fromarray(SMOOTH), "PNG", exif=exif)
@@ -117,7 +117,7 @@ def test_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
 def test_jpeg_with_data_behind_its_end(tmp_path: Path, options: dict) -> None:
-    """As phones keep a short film behind the picture; whatever marks stand in it."""
+    """As phones keep a short film behind the image, with any marks in it."""
     data = encoded(Image.fromarray(SMOOTH), "JPEG", **options) + b"film\xff\xda\0\0\xff"
     assert read_image(save(tmp_path, data)).shape == SMOOTH.shape
 
@@ -130,7 +130,7 @@ def test_truncated(tmp_path: Path, form: str, share: float) -> None:
         read_image(save(tmp_path, data[: int(len(data) * share)]))
 
 
-def test_a_thumbnail_does_not_hide_that_the_picture_is_cut(tmp_path: Path) -> None:
+def test_a_thumbnail_does_not_hide_that_the_image_is_cut(tmp_path: Path) -> None:
     thumbnail = encoded(Image.fromarray(SMOOTH).resize((30, 20)), "JPEG")
     body = b"Exif\0\0" + thumbnail
     segment = b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
@@ -150,9 +150,9 @@ def test_damaged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "empty"), (b"x", "not a picture"), (b"some text, no picture\n" * 20, "not a picture")],
+    [(b"", "empty"), (b"x", "not an image"), (b"some text, no image\n" * 20, "not an image")],
 )
-def test_not_a_picture(tmp_path: Path, data: bytes, reason: str) -> None:
+def test_not_an_image(tmp_path: Path, data: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         read_image(save(tmp_path, data))
 

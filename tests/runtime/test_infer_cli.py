@@ -25,44 +25,44 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_all_done(model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main([str(model), str(photos), "--out", str(tmp_path / "out")]) == 0
+def test_all_done(model_file: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([str(model_file), str(photos), "--out", str(tmp_path / "out")]) == 0
     out, err = capfd.readouterr()
     assert "2 done, 0 failed" in out and "images/s" in out and str(tmp_path / "out") in out
     assert "2/2" in err
 
 
-def test_some_failed(model: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_some_failed(model_file: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for i in range(7):
         (photos / f"bad{i}.tif").write_bytes(b"II*\0 cut short")
-    assert main([str(model), str(photos), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert main([str(model_file), str(photos), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     out, err = capfd.readouterr()
     assert out == "" and len(err.splitlines()) == 7  # nothing of OpenCV's own
-    assert main([str(model), str(photos), "--out", str(tmp_path / "out"), "--batch", "2", "--threads", "1"]) == 2
+    assert main([str(model_file), str(photos), "--out", str(tmp_path / "out"), "--batch", "2", "--threads", "1"]) == 2
     out, _ = capfd.readouterr()
-    assert "2 done, 7 failed" in out and "bad0.tif: not a picture" in out and "... and 2 more" in out
+    assert "2 done, 7 failed" in out and "bad0.tif: not an image" in out and "... and 2 more" in out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["none.onnx", "photos", "--out", "out"], "no model at 'none.onnx'"),
         (["photos/a.jpg", "photos", "--out", "out"], "not an ONNX model"),
-        (["MODEL", "none", "none.jpg", "--out", "out"], "no pictures in none, none.jpg"),
-        (["MODEL", "empty", "--out", "out"], "no pictures in empty"),
+        (["MODEL", "none", "none.jpg", "--out", "out"], "no images in none, none.jpg"),
+        (["MODEL", "empty", "--out", "out"], "no images in empty"),
         (["MODEL", "photos", "--out", "photos"], "both an input and the output"),
         (["MODEL", "photos", "--out", "photos/a.jpg"], "File exists"),
         (["MODEL", "photos", "--out", "out", "--save", "albedo"], "no output albedo; it has depth"),
     ],
 )
 def test_nothing_could_start(
-    model: Path, photos: Path, arguments: list[str], said: str, capfd: pytest.CaptureFixture[str], monkeypatch
+    model_file: Path, photos: Path, arguments: list[str], message: str, capfd: pytest.CaptureFixture[str], monkeypatch
 ) -> None:
     monkeypatch.chdir(photos.parent)
     Path("empty").mkdir()
-    assert main([str(model) if a == "MODEL" else a for a in arguments]) == 1
+    assert main([str(model_file) if a == "MODEL" else a for a in arguments]) == 1
     out, err = capfd.readouterr()
-    assert said in err and out == "" and len(err.splitlines()) == 1
+    assert message in err and out == "" and len(err.splitlines()) == 1
     assert not Path("out").exists()
 
 
@@ -82,29 +82,29 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert stopped.value.code == 0 and "exit code" in out and "results.jsonl" in out
 
 
-def test_a_name_that_is_no_text(model: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_name_that_is_no_text(model_file: Path, photos: Path, tmp_path: Path) -> None:
     odd = os.fsdecode(os.fsencode(photos) + b"/\xff.jpg")
     Path(odd).write_bytes((photos / "a.jpg").read_bytes())
     Path(os.fsdecode(os.fsencode(photos) + b"/\xfe.jpg")).write_bytes(b"")
-    command = [sys.executable, "infer.py", str(model), str(photos), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "infer.py", str(model_file), str(photos), "--out", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True)
     assert done.returncode == 2 and b"3 done, 1 failed" in done.stdout, done.stderr
 
 
-def test_interrupted_keeps_what_is_done(model: Path, photos: Path, tmp_path: Path) -> None:
+def test_interrupted_keeps_what_is_done(model_file: Path, photos: Path, tmp_path: Path) -> None:
     big = np.zeros((1000, 1500, 3), np.uint8)
     for i in range(300):
         cv2.imwrite(str(photos / f"c{i}.jpg"), big)
     out = tmp_path / "out"
-    command = [sys.executable, "infer.py", str(model), str(photos), "--out", str(out)]
+    command = [sys.executable, "infer.py", str(model_file), str(photos), "--out", str(out)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and len(list(out.glob("*.depth.png"))) < 3:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    said, complaints = process.communicate(timeout=20)
+    shown, complaints = process.communicate(timeout=20)
     assert process.returncode == 130, complaints
-    assert "finishing what is under way" in complaints and "Traceback" not in complaints and " done, 0 failed" in said
+    assert "finishing what is under way" in complaints and "Traceback" not in complaints and " done, 0 failed" in shown
     names = {line.split('"name": "')[1].split('"')[0] for line in (out / "results.jsonl").read_text().splitlines()}
     assert 0 < len(names) < 300
     assert {p.name.split(".")[0] for p in out.glob("*.png")} == names

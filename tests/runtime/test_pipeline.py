@@ -1,4 +1,4 @@
-"""From a folder of pictures to a folder of results, whatever lies in it."""
+"""From a folder of images to a folder of results, with good and bad files."""
 
 import errno
 import json
@@ -12,13 +12,14 @@ import pytest
 from tiny_model import manifest
 
 from mtl_vision.runtime import pipeline
-from mtl_vision.runtime.pipeline import collect, run
-from mtl_vision.runtime.session import Session
+from mtl_vision.runtime.inputs import collect
+from mtl_vision.runtime.model import Model
+from mtl_vision.runtime.pipeline import run
 
 ENDINGS = ["depth.png", "normals.png", "segmentation.png", "overview.jpg"]
 
 
-def picture(path: Path, rgb: tuple[int, int, int] = (255, 51, 153), size: tuple[int, int] = (30, 40)) -> Path:
+def write_image(path: Path, rgb: tuple[int, int, int] = (255, 51, 153), size: tuple[int, int] = (30, 40)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     data = cv2.imencode(path.suffix.lower(), np.full((*size, 3), rgb[::-1], np.uint8))[1]
     path.write_bytes(data.tobytes())
@@ -35,8 +36,8 @@ def names(*paths: Path, out: Path = Path("nowhere")) -> dict[str, str]:
 
 def test_folders_are_searched_in_order(tmp_path: Path) -> None:
     for name in ["b.JPG", "a.png", "sub/c.jpeg", "sub/deep/d.bmp", ".hidden/e.png", "sub/.f.png", "out/g.png"]:
-        picture(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
+        write_image(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
     found = collect([tmp_path], tmp_path / "out")
     assert [name for _, name in found] == ["a", "b", "sub/c", "sub/deep/d"]
     assert all(path.is_file() for path, _ in found)
@@ -44,15 +45,15 @@ def test_folders_are_searched_in_order(tmp_path: Path) -> None:
 
 def test_named_files_are_always_tried(tmp_path: Path) -> None:
     note = tmp_path / "notes.txt"
-    note.write_text("no picture")
+    note.write_text("no image")
     assert names(note, tmp_path / "none.jpg") == {"notes": "notes.txt", "none": "none.jpg"}
 
 
-def test_no_two_pictures_share_a_name(tmp_path: Path) -> None:
+def test_no_two_images_share_a_name(tmp_path: Path) -> None:
     for name in ["x.jpg", "x.png", "X.bmp", "x.jpg.png", "y.jpg"]:
-        picture(tmp_path / "one" / name)
-    picture(tmp_path / "two" / "y.jpg")
-    picture(tmp_path / "other" / "two" / "y.jpg")
+        write_image(tmp_path / "one" / name)
+    write_image(tmp_path / "two" / "y.jpg")
+    write_image(tmp_path / "other" / "two" / "y.jpg")
     found = names(tmp_path / "one", tmp_path / "two", tmp_path / "other" / "two")
     assert found == {
         "X.bmp": "X.bmp",
@@ -65,8 +66,8 @@ def test_no_two_pictures_share_a_name(tmp_path: Path) -> None:
     }
 
 
-def test_a_picture_given_twice_is_done_once(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
+def test_an_image_given_twice_is_done_once(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.png")
     (tmp_path / "link.png").symlink_to(path)
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
@@ -78,9 +79,9 @@ def test_the_output_folder_cannot_be_the_input(tmp_path: Path) -> None:
         collect([tmp_path], tmp_path / "sub" / "..")
 
 
-def test_results_by_hand(session: Session, tmp_path: Path) -> None:
-    path, out = picture(tmp_path / "in" / "a.png"), tmp_path / "out"
-    summary = run(session, collect([path], out), out, raw=True, quiet=True)
+def test_results_by_hand(model: Model, tmp_path: Path) -> None:
+    path, out = write_image(tmp_path / "in" / "a.png"), tmp_path / "out"
+    summary = run(model, collect([path], out), out, raw=True, quiet=True)
     assert (summary.done, summary.failed) == (1, [])
     (line,) = lines(out)
     assert line.pop("seconds") > 0
@@ -111,24 +112,24 @@ def test_results_by_hand(session: Session, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
-def test_bad_files_fail_alone_and_order_is_kept(session: Session, tmp_path: Path, batch: int) -> None:
+def test_bad_files_stop_no_others_and_order_is_kept(model: Model, tmp_path: Path, batch: int) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     for i in range(12):
-        picture(folder / f"{i:02}.png", rgb=(i, i, i), size=(30 + i, 40))
+        write_image(folder / f"{i:02}.png", rgb=(i, i, i), size=(30 + i, 40))
     (folder / "02.png").write_bytes(b"")
     (folder / "05.png").write_bytes((folder / "05.png").read_bytes()[:-20])
-    (folder / "06.png").write_text("no picture")
+    (folder / "06.png").write_text("no image")
     (folder / "07.png").unlink()
     (folder / "07.png").mkdir()
-    summary = run(session, collect([folder], out), out, save=["depth"], batch=batch, quiet=True)
+    summary = run(model, collect([folder], out), out, save=["depth"], batch=batch, quiet=True)
     found = lines(out)
     assert [line["name"] for line in found] == [f"{i:02}" for i in range(12)]
     failed = {line["name"]: line["error"] for line in found if line["status"] == "failed"}
     assert {name: error.split()[0:3] for name, error in failed.items()} == {
         "02": ["the", "file", "is"],
         "05": ["the", "file", "is"],
-        "06": ["not", "a", "picture"],
-        "07": ["expected", "a", "picture,"],
+        "06": ["not", "an", "image"],
+        "07": ["expected", "an", "image,"],
     }
     assert summary.done == 8 and len(summary.failed) == 4
     for line in found:
@@ -141,30 +142,30 @@ def test_bad_files_fail_alone_and_order_is_kept(session: Session, tmp_path: Path
 
 
 def test_dynamic_sizes_in_batches(make_model: Callable[..., Path], tmp_path: Path) -> None:
-    session = Session(make_model(manifest(dynamic_size=True)))
+    model = Model(make_model(manifest(dynamic_size=True)))
     sizes = [(30, 40), (30, 40), (40, 30), (10, 90), (10, 90)]
     for i, size in enumerate(sizes):
-        picture(tmp_path / "in" / f"{i}.png", size=size)
-    assert run(session, collect([tmp_path / "in"], tmp_path), tmp_path / "out", batch=2, quiet=True).done == 5
+        write_image(tmp_path / "in" / f"{i}.png", size=size)
+    assert run(model, collect([tmp_path / "in"], tmp_path), tmp_path / "out", batch=2, quiet=True).done == 5
     assert [(line["height"], line["width"]) for line in lines(tmp_path / "out")] == sizes
 
 
 @pytest.mark.parametrize("save", [["depth"], ["overview"], ["normals", "segmentation"]])
-def test_save_picks(session: Session, tmp_path: Path, save: list[str]) -> None:
-    path = picture(tmp_path / "in" / "sub" / "a.png")
-    run(session, collect([path.parent.parent], tmp_path), tmp_path / "out", save=save, quiet=True)
+def test_save_picks(model: Model, tmp_path: Path, save: list[str]) -> None:
+    path = write_image(tmp_path / "in" / "sub" / "a.png")
+    run(model, collect([path.parent.parent], tmp_path), tmp_path / "out", save=save, quiet=True)
     kept = {p.name for p in (tmp_path / "out" / "sub").iterdir()}
     assert kept == {f"a.{ending}" for ending in ENDINGS if ending.split(".")[0] in save}
 
 
-def test_an_unknown_name_to_save(session: Session, tmp_path: Path) -> None:
+def test_an_unknown_name_to_save(model: Model, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no output albedo; it has depth, normals, segmentation, overview"):
-        run(session, [], tmp_path / "out", save=["albedo"])
+        run(model, [], tmp_path / "out", save=["albedo"])
     assert not (tmp_path / "out").exists()
 
 
 def test_a_failing_write_is_told_and_leaves_no_half_file(
-    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = Path.write_bytes
 
@@ -175,38 +176,38 @@ def test_a_failing_write_is_told_and_leaves_no_half_file(
         return write(self, data)
 
     for folder in "abc":
-        picture(tmp_path / "in" / folder / "x.png")
+        write_image(tmp_path / "in" / folder / "x.png")
     items = collect([tmp_path / "in"], tmp_path)
     monkeypatch.setattr(Path, "write_bytes", fills)
-    summary = run(session, items, tmp_path / "out", quiet=True)
+    summary = run(model, items, tmp_path / "out", quiet=True)
     assert summary.done == 2 and "No space left" in summary.failed[0][1]
     assert [line["status"] for line in lines(tmp_path / "out")] == ["ok", "failed", "ok"]
     assert lines(tmp_path / "out")[1]["files"] == [f"b/x.{ending}" for ending in ENDINGS[:3]]
     assert {p.name for p in (tmp_path / "out" / "b").iterdir()} == {f"x.{ending}" for ending in ENDINGS[:3]}
 
 
-def test_results_that_cannot_be_written_on_end_the_run(session: Session, tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
+def test_results_that_cannot_be_written_on_end_the_run(model: Model, tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.png")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.jsonl").symlink_to("/dev/full")
-    summary = run(session, [(path, f"{i}") for i in range(20)], tmp_path / "out", quiet=True)
+    summary = run(model, [(path, f"{i}") for i in range(20)], tmp_path / "out", quiet=True)
     assert summary.done == 0 and "No space left" in summary.failed[0][1]
 
 
-def test_a_failing_network_fails_its_batch_alone(session: Session, tmp_path: Path, monkeypatch) -> None:
+def test_a_failing_network_fails_only_its_batch(model: Model, tmp_path: Path, monkeypatch) -> None:
     calls = []
 
     def sometimes(images: np.ndarray) -> dict[str, np.ndarray]:
         calls.append(len(images))
         if len(calls) == 2:
             raise RuntimeError("out of memory")
-        return Session.run(session, images)
+        return Model.run(model, images)
 
     for i in range(6):
-        picture(tmp_path / "in" / f"{i}.png")
+        write_image(tmp_path / "in" / f"{i}.png")
     items = collect([tmp_path / "in"], tmp_path)
-    monkeypatch.setattr(session, "run", sometimes)
-    run(session, items, tmp_path / "out", batch=2, quiet=True)
+    monkeypatch.setattr(model, "run", sometimes)
+    run(model, items, tmp_path / "out", batch=2, quiet=True)
     assert calls == [2, 2, 2]
     assert [line["error"] for line in lines(tmp_path / "out")] == [
         *[None] * 2,
@@ -215,7 +216,7 @@ def test_a_failing_network_fails_its_batch_alone(session: Session, tmp_path: Pat
     ]
 
 
-def test_few_pictures_are_under_way_at_once(session: Session, tmp_path: Path, monkeypatch) -> None:
+def test_few_images_are_under_way_at_once(model: Model, tmp_path: Path, monkeypatch) -> None:
     read, write, lock = pipeline._read, pipeline._write, threading.Lock()
     count = {"now": 0, "most": 0}
 
@@ -233,24 +234,30 @@ def test_few_pictures_are_under_way_at_once(session: Session, tmp_path: Path, mo
     monkeypatch.setattr(pipeline, "_read", counted_read)
     monkeypatch.setattr(pipeline, "_write", counted_write)
     monkeypatch.setattr(pipeline.os, "cpu_count", lambda: 1)
-    path = picture(tmp_path / "a.png")
-    run(session, [(path, f"{i}") for i in range(100)], tmp_path / "out", save=["depth"], batch=2, quiet=True)
+    path = write_image(tmp_path / "a.png")
+    run(model, [(path, f"{i}") for i in range(100)], tmp_path / "out", save=["depth"], batch=2, quiet=True)
     assert count["most"] <= 12
 
 
-def test_stopping_finishes_what_is_under_way(session: Session, tmp_path: Path) -> None:
-    path, asked = picture(tmp_path / "a.png"), iter([False, False, True])
+def test_stopping_finishes_what_is_under_way(model: Model, tmp_path: Path) -> None:
+    path, asked = write_image(tmp_path / "a.png"), iter([False, False, True])
     items = [(path, f"{i}") for i in range(50)]
-    summary = run(session, items, tmp_path / "out", batch=2, quiet=True, stopped=lambda: next(asked))
+    summary = run(model, items, tmp_path / "out", batch=2, quiet=True, stopped=lambda: next(asked))
     assert summary.done == 4
     assert [line["name"] for line in lines(tmp_path / "out")] == ["0", "1", "2", "3"]
     assert len(list((tmp_path / "out").iterdir())) == 4 * 4 + 1
 
 
-def test_lines_are_there_when_the_run_is_cut_off(session: Session, tmp_path: Path) -> None:
-    path, asked = picture(tmp_path / "a.png"), iter([False] * 20)
+def test_lines_are_there_when_the_run_is_cut_off(model: Model, tmp_path: Path) -> None:
+    path, asked = write_image(tmp_path / "a.png"), iter([False] * 20)
     with pytest.raises(RuntimeError):  # as a second Ctrl-C would: out of the loop at once
-        run(session, [(path, f"{i}") for i in range(50)], tmp_path / "out", quiet=True, stopped=lambda: next(asked))
+        run(
+            model,
+            [(path, f"{i}") for i in range(50)],
+            tmp_path / "out",
+            quiet=True,
+            stopped=lambda: next(asked),
+        )
     found = lines(tmp_path / "out")
     assert 10 < len(found) <= 20 and all(line["status"] == "ok" for line in found)
     assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny_model import manifest
 
 from mtl_vision.runtime.kinds import KINDS, resize_pixels
-from mtl_vision.runtime.preprocess import input_size, letterbox, to_image
+from mtl_vision.runtime.predictor import Prepared, input_size, letterbox
 
 FILL = (1, 2, 3)
 SIDES = st.integers(1, 300)
@@ -15,7 +15,7 @@ SIDES = st.integers(1, 300)
 
 @given(h=SIDES, w=SIDES, height=SIDES, width=SIDES)
 @example(h=1, w=3, height=3, width=5)  # rounding first would stretch it by more than a pixel
-def test_the_picture_fits_its_canvas_and_keeps_its_shape(h: int, w: int, height: int, width: int) -> None:
+def test_the_image_fits_its_canvas_and_keeps_its_shape(h: int, w: int, height: int, width: int) -> None:
     canvas, (top, left, box_h, box_w) = letterbox(np.full((h, w, 3), 200, np.uint8), (height, width), FILL)
     assert canvas.shape == (height, width, 3) and canvas.dtype == np.uint8
     assert top >= 0 and left >= 0 and top + box_h <= height and left + box_w <= width
@@ -38,13 +38,15 @@ def test_an_agreeing_shape_is_resized_bit_for_bit(size: tuple[int, int]) -> None
 
 @given(h=SIDES, w=SIDES)
 def test_maps_of_constants_come_back_constant(h: int, w: int) -> None:
-    _, box = letterbox(np.zeros((h, w, 3), np.uint8), (48, 64), FILL)
+    image = np.zeros((h, w, 3), np.uint8)
+    canvas, box = letterbox(image, (48, 64), FILL)
+    prepared = Prepared(image, canvas, box)
     top, left, height, width = box
     inside = np.zeros((48, 64), bool)
     inside[top : top + height, left : left + width] = True
-    depth = to_image(np.where(inside, np.float32(2), np.float32(9)), KINDS["scalar_map"], box, (h, w))
+    depth = prepared.at_image_size(np.where(inside, np.float32(2), np.float32(9)), KINDS["scalar_map"])
     np.testing.assert_allclose(depth, np.full((h, w), 2), rtol=1e-6)
-    labels = to_image(np.where(inside, 3, 7).astype(np.uint8), KINDS["label_map"], box, (h, w))
+    labels = prepared.at_image_size(np.where(inside, 3, 7).astype(np.uint8), KINDS["label_map"])
     np.testing.assert_array_equal(labels, np.full((h, w), 3))
 
 

@@ -22,11 +22,11 @@ def manifest(**changes: Any) -> Manifest:
 
 
 def build_model(
-    path: Path, says: Manifest | str | None, axes: tuple[int | str, int | str] = ("H", "W"), logits: bool = False
+    path: Path, says: Manifest | str | None, axes: tuple[int | str, int | str] = ("H", "W"), logits: int = 0
 ) -> Path:
     """depth = 0.5 + 5 * mean(r, g, b) / 255; normals = (r, g, b + 1) at unit length; segmentation = mean > 127.5.
 
-    logits: the segmentation as (N, 2, H, W), whose second channel is mean - 127.5 and whose first is 0.
+    logits: the segmentation as (N, logits, H, W), whose last channel is mean - 127.5; of two, the first is 0.
     """
     inputs = [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *axes, 3])]
     outputs = [
@@ -35,7 +35,7 @@ def build_model(
         helper.make_tensor_value_info("segmentation", TensorProto.UINT8, ["N", *axes]),
     ]
     if logits:
-        outputs[2] = helper.make_tensor_value_info("segmentation", TensorProto.FLOAT, ["N", 2, *axes])
+        outputs[2] = helper.make_tensor_value_info("segmentation", TensorProto.FLOAT, ["N", logits, *axes])
     constants = {
         "per_255": np.float32(5 / 255),
         "half": np.float32(0.5),
@@ -58,7 +58,7 @@ def build_model(
             helper.make_node("Sub", ["mean", "middle"], ["brightness"]),
             helper.make_node("Unsqueeze", ["brightness", "first"], ["channel"]),
             helper.make_node("Sub", ["channel", "channel"], ["nothing"]),
-            helper.make_node("Concat", ["nothing", "channel"], ["segmentation"], axis=1),
+            helper.make_node("Concat", ["nothing", "channel"][-logits:], ["segmentation"], axis=1),
         ]
     else:
         nodes += [

@@ -70,11 +70,11 @@ def leave_compared(out: Path) -> None:
 
 
 def test_specs() -> None:
-    assert read_spec("gradnorm") == ("gradnorm", "gradnorm", {})
-    label, name, settings = read_spec("gradnorm:alpha=0.5,lr=0.01")
-    assert (label, name, settings) == ("gradnorm_alpha0.5_lr0.01", "gradnorm", {"alpha": "0.5", "lr": "0.01"})
-    assert read_spec("fixed:runs=[a/b]")[0] == "fixed_runs_a_b_"
-    for bad in ("", ":alpha=1", "gradnorm:alpha", "gradnorm:=1", "gradnorm:alpha=1,"):
+    assert read_spec("GradNorm") == ("gradnorm", "GradNorm", {})
+    label, name, settings = read_spec("GradNorm:alpha=0.5,lr=0.01")
+    assert (label, name, settings) == ("gradnorm_alpha0.5_lr0.01", "GradNorm", {"alpha": "0.5", "lr": "0.01"})
+    assert read_spec("Fixed:weights=a/b")[0] == "fixed_weightsa_b"
+    for bad in ("", ":alpha=1", "GradNorm:alpha", "GradNorm:=1", "GradNorm:alpha=1,"):
         with pytest.raises(ValueError, match="expected NAME or NAME:SETTING=VALUE"):
             read_spec(bad)
 
@@ -91,13 +91,17 @@ def test_options_of_train_are_told_by_their_dot() -> None:
 
 
 def test_a_recipes_settings_are_for_its_own_balancer(tmp_path: Path) -> None:
-    """dtp has an alpha too: the recipe's, GradNorm's, is none of its business."""
+    """DTP has an alpha, too: the recipe's, GradNorm's, is not meant for it."""
     study = open_at(tmp_path, "--balancer.alpha=0.7")
-    assert study.recipe.balancer.name == "gradnorm"
-    assert common.balancer_options(study.recipe, "gradnorm", {}) == ("--balancer.name=gradnorm",)
-    assert common.balancer_options(study.recipe, "dtp", {}) == ("--balancer.name=dtp", "--balancer.alpha=null")
-    options = common.balancer_options(study.recipe, "dtp", {"alpha": "0.3"})
-    assert parse([f"--config={SMOKE}", *study.extra, *options]).balancer.alpha == 0.3
+    assert study.recipe.balancer.name == "GradNorm" and not study.extra
+
+    def alpha(name: str, **settings: str) -> float:
+        options = common.balancer_options(study.recipe, name, settings)
+        return parse([f"--config={SMOKE}", *study.extra, *options]).balancer.init_args["alpha"]
+
+    assert (alpha("GradNorm"), alpha("GradNorm", alpha="0.3")) == (0.7, 0.3)
+    assert (alpha("DTP"), alpha("DTP", alpha="0.3")) == (0.1, 0.3)
+    assert common.balancer_options(study.recipe, "Equal", {}) == ("--balancer=Equal",)
 
 
 def test_weights_arrive_as_they_are(tmp_path: Path) -> None:
@@ -106,7 +110,7 @@ def test_weights_arrive_as_they_are(tmp_path: Path) -> None:
     runs = static_search.make_runs(study, drawn, 4)
     assert [run.name for run in runs] == ["gradnorm-s4", "equal-s4", "static000-s4", "static001-s4", "static002-s4"]
     config = parse([f"--config={SMOKE}", *runs[-1].arguments])
-    assert (config.balancer.name, config.balancer.weights) == ("fixed", drawn["static002"])
+    assert (config.balancer.name, config.balancer.init_args["weights"]) == ("Fixed", drawn["static002"])
     assert config.run.seed == 4
 
 
@@ -120,29 +124,28 @@ def test_weightings_are_always_the_same_and_sum_to_the_number_of_tasks() -> None
 def test_methods_that_are_made_from_runs(tmp_path: Path) -> None:
     """They need those runs, name them, and bring them along."""
     study = open_at(tmp_path / "out")
-    methods = compare.complete(["gradnorm_static", "converged_gradients", "equal", "gradnorm_static"])
-    assert methods == ["equal", "gradnorm", "gradnorm_static", "converged_gradients"]
+    methods = compare.complete(["gradnorm_static", "ConvergedGradients", "Equal", "gradnorm_static"])
+    assert methods == ["Equal", "GradNorm", "gradnorm_static", "ConvergedGradients"]
     runs = {run.name: run for run in compare.make_runs(study, methods, [0, 1])}
     assert len(runs) == 2 * (3 + 4)
-    static, converged = runs["gradnorm_static-s1"], runs["converged_gradients-s1"]
+    static, converged = runs["gradnorm_static-s1"], runs["convergedgradients-s1"]
     assert static.needs == ("gradnorm-s1",)
     assert converged.needs == tuple(f"single_{task}-s1" for task in TASKS)
     balancer = parse([f"--config={SMOKE}", *static.arguments]).balancer
-    assert (balancer.name, balancer.runs) == ("fixed", [str(tmp_path / "out" / "gradnorm-s1")])
+    assert (balancer.name, balancer.init_args) == ("Fixed", {"weights": str(tmp_path / "out" / "gradnorm-s1")})
     config = parse([f"--config={SMOKE}", *converged.arguments])
-    assert config.balancer.runs == [str(tmp_path / "out" / name) for name in converged.needs]
+    assert config.balancer.init_args["norms"] == [str(tmp_path / "out" / name) for name in converged.needs]
     assert config.run.seed == 1
     single = parse([f"--config={SMOKE}", *runs["single_normals-s0"].arguments])
-    assert (single.tasks.names, single.balancer.name) == (["normals"], "gradnorm")
+    assert (single.tasks.names, single.balancer.name) == (["normals"], "GradNorm")
 
 
 def test_what_train_would_not_take_ends_the_study_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = [str(SMOKE), f"--out={tmp_path / 'out'}"]
-    assert compare.main([*given, "--methods", "gradnorn"]) == 1
-    assert "unknown balancer 'gradnorn'" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        compare.main([*given, "--methods", "gradnorm:alhpa=1"])
-    assert "Did you mean balancer.alpha" in capsys.readouterr().err
+    assert compare.main([*given, "--methods", "Gradnorn"]) == 1
+    assert "no Balancer is called 'Gradnorn', did you mean 'GradNorm'?" in capsys.readouterr().err
+    assert compare.main([*given, "--methods", "GradNorm:alhpa=1"]) == 1
+    assert "did you mean 'alpha'?" in capsys.readouterr().err
     assert compare.main([str(tmp_path / "none.yaml")]) == 1
     assert "no recipe at" in capsys.readouterr().err
     assert compare.main([*given, "--jobs=0"]) == 1
@@ -217,7 +220,7 @@ def test_a_gain_over_nothing_is_left_out(tmp_path: Path) -> None:
 
 def test_compare_writes_its_table_figure_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    given = [str(SMOKE), f"--out={out}", "--methods", "gradnorm", "dwa"]
+    given = [str(SMOKE), f"--out={out}", "--methods", "GradNorm", "DWA"]
     open_at(out)
     leave_compared(out)
     assert compare.main(given) == 0
@@ -228,7 +231,7 @@ def test_compare_writes_its_table_figure_and_json(tmp_path: Path, capsys: pytest
     text = (out / "compare.md").read_text()
     order = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][:5]
     assert order == ["", "single task", "gradnorm", "equal", "dwa"]
-    assert "**0.900 ± 0.141**" in text and "python studies/" in text and "3 pictures of 'test'" in text
+    assert "**0.900 ± 0.141**" in text and "python studies/" in text and "3 images of 'test'" in text
     assert (out / "compare.png").stat().st_size > 10_000
 
 
@@ -237,7 +240,7 @@ def test_two_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     open_at(out, "--tasks.names=[depth,normals]")
     for name, rmse in (("equal-s0", 1.0), ("gradnorm-s0", 0.9), ("single_depth-s0", 1.0), ("single_normals-s0", 1.0)):
         leave(out, name, rmse, 20.0, 40.0, tasks=[name[7:-3]] if "single" in name else two)
-    options = [f"--out={out}", "--tasks.names=[depth,normals]", "--methods", "gradnorm", "--seeds", "0"]
+    options = [f"--out={out}", "--tasks.names=[depth,normals]", "--methods", "GradNorm", "--seeds", "0"]
     assert compare.main([str(SMOKE), *options]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures["delta_m.main.gradnorm"] == pytest.approx(5)
@@ -292,7 +295,15 @@ def test_compare_from_the_command_line(
     """One epoch of the single tasks and two methods; the second time nothing is trained."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    options = ["--quick", "--jobs=2", "--out=out", f"--data.root={rooms}", "--data.size", "[48,64]", "--model.width=32"]
+    options = [
+        "--quick",
+        "--jobs=2",
+        "--out=out",
+        f"--data.root={rooms}",
+        "--data.size",
+        "[48,64]",
+        "--model.decoder.width=32",
+    ]
     script = [sys.executable, str(REPO / "studies" / "compare.py"), str(SMOKE), *options]
     done = subprocess.run(script, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr

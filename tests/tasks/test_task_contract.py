@@ -13,17 +13,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtl_vision.runtime.kinds import KINDS
-from mtl_vision.tasks import TASKS, Depth, Normals, Segmentation, Task
-from mtl_vision.tasks.depth import LOSSES as DEPTH_LOSSES
-from mtl_vision.tasks.normals import LOSSES as NORMALS_LOSSES
+from mtl_vision.tasks import TASKS, Depth, Edges, Normals, Segmentation, Task, figures
+from mtl_vision.tasks.depth import L1, BerHu, SiLog, Squared
+from mtl_vision.tasks.edges import WeightedCrossEntropy
+from mtl_vision.tasks.normals import Angular, Cosine
+from mtl_vision.tasks.segmentation import CrossEntropy
 
 NAMES = ["bed", "books", "ceiling", "chair"]
 MAKE: dict[str, Callable[[], Task]] = {
-    **{f"depth-{loss}": (lambda loss=loss: Depth(loss)) for loss in DEPTH_LOSSES},
-    **{f"normals-{loss}": (lambda loss=loss: Normals(loss)) for loss in NORMALS_LOSSES},
+    **{f"depth-{loss.__name__}": (lambda loss=loss: Depth(loss())) for loss in (L1, Squared, SiLog, BerHu)},
+    **{f"normals-{loss.__name__}": (lambda loss=loss: Normals(loss())) for loss in (Cosine, Angular)},
     "segmentation": lambda: Segmentation(NAMES),
-    "segmentation-smoothed": lambda: Segmentation(NAMES, label_smoothing=0.1),
-    "segmentation-weighted": lambda: Segmentation(NAMES, class_weights=[1.0, 2.0, 0.5, 3.0]),
+    "segmentation-smoothed": lambda: Segmentation(NAMES, loss=CrossEntropy(label_smoothing=0.1)),
+    "segmentation-weighted": lambda: Segmentation(NAMES, loss=CrossEntropy(class_weights=[1.0, 2.0, 0.5, 3.0])),
+    "edges": Edges,
+    "edges-weighted": lambda: Edges(WeightedCrossEntropy(positive_weight=5.0)),
 }
 
 
@@ -34,6 +38,8 @@ def make_target(task: Task, seed: int = 0, B: int = 2, H: int = 5, W: int = 6) -
         return torch.rand(B, 1, H, W, generator=g) * 8 + 0.5
     if task.name == "normals":
         return F.normalize(torch.randn(B, 3, H, W, generator=g), dim=1)
+    if task.name == "edges":
+        return (torch.rand(B, 1, H, W, generator=g) < 0.3).float()
     return torch.randint(0, task.channels, (B, H, W), generator=g, dtype=torch.uint8)
 
 
@@ -41,7 +47,7 @@ def invalid(task: Task, target: Tensor, where: Tensor) -> Tensor:
     """The target with the pixels `where` (B, H, W) invalid."""
     if task.name == "segmentation":
         return torch.where(where, 255, target)
-    return torch.where(where[:, None], 0, target)
+    return torch.where(where[:, None], -1 if task.name == "edges" else 0, target)
 
 
 def make_raw(task: Task, seed: int = 1, B: int = 2, H: int = 5, W: int = 6) -> Tensor:
@@ -108,7 +114,7 @@ def test_decoded_map_is_what_the_manifest_says(task: Task) -> None:
     output = task.output()
     decoded = task.decode(task.activate(make_raw(task))).detach().numpy()
     tail = (3,) if output.kind == "unit_vector_map" else ()
-    assert output.name == task.name and output.kind in KINDS
+    assert output.name == task.name and output.kind in {*KINDS, "probability_map"}
     assert decoded.shape == (2, 5, 6, *tail)
     assert decoded.dtype == (np.uint8 if output.kind == "label_map" else np.float32)
     if output.range:
@@ -135,16 +141,29 @@ def test_metrics_pool_pixels_over_batches(task: Task) -> None:
     for a, b in ((0, 1), (1, 2), (2, 6)):
         parts.update(prediction[a:b], target[a:b])
     assert parts.compute() == pytest.approx(whole.compute())
-    assert task.main_metric[0] in whole.compute()
+    assert set(task.figures) <= set(whole.compute())
+
+
+def test_one_figure_is_the_main_one(task: Task) -> None:
+    main = [key for key, figure in figures([task]).items() if figure.main]
+    assert len(main) == 1 and main[0].startswith(f"{task.name}.")
+
+
+def test_reading_a_batch_on_the_way(task: Task) -> None:
+    """The share predicted well is 1 for the truth, and says nothing (NaN) where no pixel is valid."""
+    target = make_target(task, H=16, W=16)
+    assert task.kpi(truth(task, target), target) == 1
+    everywhere = torch.ones(2, 16, 16, dtype=torch.bool)
+    assert task.kpi(truth(task, target), invalid(task, target, everywhere)).isnan()
 
 
 def test_metrics_of_the_truth_are_perfect(task: Task) -> None:
     target = make_target(task)
     metric = task.metrics()
     metric.update(truth(task, target), target)
-    perfect = {"depth.rmse": 0.0, "normals.mean": 0.0, "segmentation.miou": 100.0}
-    name = task.main_metric[0]
-    assert metric.compute()[name] == pytest.approx(perfect[name], abs=0.03)
+    best = {("m", False): 0.0, ("deg", False): 0.0, ("%", True): 100.0, ("", True): 1.0, ("", False): 0.0}
+    for name, figure in task.figures.items():
+        assert metric.compute()[name] == pytest.approx(best[figure.unit, figure.higher_is_better], abs=0.03)
 
 
 def test_metrics_without_a_valid_pixel_are_left_out(task: Task) -> None:

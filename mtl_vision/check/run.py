@@ -1,0 +1,154 @@
+"""`mtl-data check`: read every split, run every test, fix the description on request, write what was found."""
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from mtl_vision.check import depth, labels, normals, overlap
+from mtl_vision.check.mirrored import mirrored_maps, mirrored_samples, mirrored_set
+from mtl_vision.check.reading import collect, missing_files, open_split
+from mtl_vision.check.report import Fault, Report, scenes, summarise, to_json, to_text
+from mtl_vision.check.sheet import contact_sheet
+from mtl_vision.check.statistics import SplitStatistics, Verdict
+from mtl_vision.datasets.description import FILE_NAME, DataError, Description
+from mtl_vision.datasets.files import no_splits, splits_there
+from mtl_vision.datasets.layouts import layouts
+from mtl_vision.datasets.recognise import describe
+from mtl_vision.runtime.files import atomic_write, png
+
+ROUNDS = 3  # a fault may hide another: normals in another frame hide that the set is mirrored
+Test = Callable[[SplitStatistics], Verdict]
+
+# Each by its name in the JSON. Where maps are mirrored against each other, nothing is known of the whole set.
+TESTS: dict[str, Test] = {
+    "depth_unit": depth.unit,
+    "depth_wraps": depth.wraps,
+    "label_ids": labels.ids,
+    "normals_frame": normals.frame,
+    "normals_length": normals.length,
+    "mirrored_maps": mirrored_maps,
+    "mirrored_samples": mirrored_samples,
+    "mirrored_set": mirrored_set,
+}
+
+
+def check(
+    folder: Path | str,
+    description: Path | str | None = None,
+    *,
+    classes: str | None = None,
+    most: int | None = None,
+    fix: bool = False,
+    out: Path | str = "out/check",
+) -> Report:
+    """Check a data set; print the report, and write check.png and check.json to `out`.
+
+    description: a file, or the name of a known layout; None: `dataset.yaml` in the folder, or the layout that it has;
+    classes: `nyu13` or `nyu40` to show the labels in that class set; most: samples to read of each split; None: all;
+    fix: write the fixed description to that file, or to `dataset.yaml` in the folder, and check again.
+    Raises DataError where the folder cannot be checked, OSError where a file cannot be written.
+    """
+    root, out = Path(folder), Path(out)
+    named = None if description is None else str(description)
+    report = check_folder(root, describe(root, named), classes, most)
+    print(to_text(report))
+    path = root / FILE_NAME if named is None or named in layouts() else Path(named).resolve()
+    for _ in range(ROUNDS):
+        fixed = report.fixed()
+        if not fix or fixed == report.description:
+            break
+        print(write_fixed(path, report.description, fixed))
+        report = check_folder(root, fixed, classes, most)
+        print(to_text(report))
+    if fix and report.faults:
+        print("no change of the description fixes the faults that are left")
+    out.mkdir(parents=True, exist_ok=True)
+    sheet, statistics = out / "check.png", out / "check.json"
+    atomic_write(statistics, json.dumps(to_json(report), indent=1).encode())
+    atomic_write(sheet, png(contact_sheet(report)))
+    print(f"contact sheet: {sheet}  statistics: {statistics}")
+    return report
+
+
+def write_fixed(path: Path, before: Description, after: Description) -> str:
+    """Write `after` to `path` and return what changed; an old file, with its comments, is kept beside it."""
+    kept = ""
+    if path.exists():
+        names = (path.with_name(f"{path.name}.before{number}") for number in itertools.chain([""], itertools.count(2)))
+        copy = shutil.copy2(path, next(name for name in names if not name.exists()))
+        kept = f" (the file as it was, with its comments: {copy})"
+    atomic_write(path, after.to_yaml().encode())
+    return f"fixed: {', '.join(changes(before, after))} in {path}{kept}"
+
+
+def changes(before: Description, after: Description) -> list[str]:
+    """key old -> new, for every key that differs."""
+    old, new = (dict(_flat(asdict(one))) for one in (before, after))
+    return [f"{key} {old.get(key, 'null')} -> {value}" for key, value in new.items() if old.get(key) != value]
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Each key with its section, and its value as in YAML."""
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, json.dumps(value, default=str).replace('"', "")
+
+
+def check_folder(root: Path, description: Description, classes: str | None = None, most: int | None = None) -> Report:
+    """Read up to `most` samples of each split (None: all). Raises DataError where no split can be opened."""
+    present = splits_there(root, description)
+    if not present:
+        raise no_splits(root, description)
+    report = Report(root, description, absent=[name for name in description.splits if name not in present])
+    for name in present:
+        dataset, problems = open_split(root, name, description, classes)
+        report.faults += [Fault("files", problem, name) for problem in problems]
+        if dataset is not None:
+            report.opened[name] = dataset
+    if not report.opened:
+        raise DataError(report.faults[0].text)
+    statistics = {name: collect(dataset, most) for name, dataset in report.opened.items()}
+    for name, dataset in report.opened.items():
+        report.summaries[name] = summarise(dataset, statistics[name])
+        unreadable = [problem for sample in statistics[name].samples for problem in sample.problems]
+        report.faults += [Fault("files", problem, name) for problem in missing_files(dataset) + unreadable]
+    report.faults += [Fault("overlap", text) for text in overlap.shared(statistics)]
+    known = {name: found for name, dataset in report.opened.items() if (found := scenes(dataset))}
+    # no fault: some sets are split that way
+    report.shared_scenes = {f"{a}/{b}": len(known[a] & known[b]) for a, b in itertools.combinations(known, 2)}
+    for name, test in TESTS.items():
+        if name == "mirrored_set" and any(fault.test.startswith("mirrored") for fault in report.faults):
+            continue
+        faults, unknown = run_test(name, test, statistics)
+        report.faults += faults
+        report.unknown += unknown
+    if any(fault.test == "mirrored_samples" for fault in report.faults):  # to mirror all would break the others
+        report.faults = [fault for fault in report.faults if fault.test != "mirrored_maps"]
+    return report
+
+
+def run_test(name: str, test: Test, splits: Mapping[str, SplitStatistics]) -> tuple[list[Fault], list[str]]:
+    """The faults that a test finds, and what it could not find out.
+
+    A description holds for all splits: a fault is one of the set, and its fix applies, where no split is ok. Splits
+    that are too small to show anything are tested together.
+    """
+    verdicts = {split: test(statistics) for split, statistics in splits.items()}
+    faults = {split: verdict for split, verdict in verdicts.items() if verdict.state == "fault"}
+    if any(verdict.state == "ok" for verdict in verdicts.values()):
+        only = "in this split only, so no change of the description fixes it: "
+        return [Fault(name, only + verdict.text, split) for split, verdict in faults.items()], []
+    first, *others = splits.values()
+    pooled = replace(first, samples=tuple(sample for split in splits.values() for sample in split.samples))
+    verdict = test(pooled) if others else next(iter(verdicts.values()))
+    if verdict.state != "fault":
+        verdict = next(iter(faults.values()), verdict)
+    if verdict.state == "fault":
+        return [Fault(name, verdict.text, None, verdict.fix)], []
+    return [], [verdict.text] if verdict.state == "unknown" and verdict.text else []

@@ -1,0 +1,40 @@
+"""mtl-train: train a multitask network."""
+
+import os
+import sys
+
+import torch
+
+from mtl_vision.datasets.error import DataError
+from mtl_vision.engine import distributed
+from mtl_vision.engine.parse import UsageError, parse
+from mtl_vision.engine.run import Run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 with a message where something is wrong, 2 for a wrong command line, 130."""
+    try:
+        Run(parse(arguments)).train()
+    except UsageError as error:
+        print(f"mtl-train: {error}\nFor all options: mtl-train --help", file=sys.stderr)
+        return 2
+    except torch.OutOfMemoryError as error:
+        print(f"\nmtl-train: {error}\nlower data.batch_size, or raise train.accumulate", file=sys.stderr)
+        return 1
+    except (ValueError, DataError, FloatingPointError, OSError) as error:
+        if os.environ.get("MTL_DEBUG"):
+            raise
+        # a loading process wraps its error in a traceback, whose last line is the message
+        text = str(error).strip().splitlines()[-1] if "Original Traceback" in str(error) else str(error)
+        print(f"\nmtl-train: {text.removeprefix(f'{DataError.__module__}.DataError: ')}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; resume with: mtl-train --run.resume", file=sys.stderr)
+        return 130
+    finally:
+        distributed.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

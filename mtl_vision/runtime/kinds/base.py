@@ -1,0 +1,121 @@
+"""What a kind of dense map is: everything that follows from it and from no task."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+Size = tuple[int, int]  # (H, W)
+Palette = Sequence[Sequence[int]]  # (red, green, blue) of each id, 0 to 255
+Limits = tuple[float, float]  # the range of values that colours span
+
+
+def resize_pixels(array: np.ndarray, size: Size) -> np.ndarray:
+    """Resize (H, W) or (H, W, C): by area when it shrinks, linearly when it grows; pixel centres stay aligned."""
+    if array.shape[:2] == size:
+        return array
+    shrinks = size[0] * size[1] < array.shape[0] * array.shape[1]
+    return cv2.resize(array, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def warp(array: np.ndarray, matrix: np.ndarray, flags: int, fill: float) -> np.ndarray:
+    """The array after an affine map (2, 3); uncovered pixels become `fill`."""
+    size = (array.shape[1], array.shape[0])
+    return cv2.warpAffine(array, matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=(fill,) * 4)
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of the graph. `range` is (low, high) in `unit`; classes and palette are for label maps."""
+
+    name: str
+    kind: str
+    unit: str = ""
+    frame: str = ""
+    range: tuple[float, float] | None = None
+    classes: list[str] = field(default_factory=list)
+    palette: list[tuple[int, int, int]] = field(default_factory=list)
+
+
+class Kind(ABC):
+    """How maps of one kind behave. Maps are numpy arrays (H, W) or (H, W, 3) in the project's conventions.
+
+    dtype, tail: the type of a map, and its shape after (H, W). invalid: the value of a pixel that carries none.
+    packed: the type that `pack` gives; resize, zoom, flip and rotate take packed maps as well.
+    tolerance: how far an exported model may differ, a figure of `compare` and its limit. unit: of these figures; None
+    for the map's own.
+    """
+
+    name: ClassVar[str]
+    dtype: ClassVar[type] = np.float32
+    tail: ClassVar[tuple[int, ...]] = ()
+    invalid: ClassVar[int]
+    packed: ClassVar[type] = np.float32
+    tolerance: ClassVar[tuple[str, float]]
+    unit: ClassVar[str | None] = None
+
+    @abstractmethod
+    def valid(self, array: np.ndarray) -> np.ndarray:
+        """Which pixels carry a value: bool (H, W)."""
+
+    @abstractmethod
+    def resize(self, array: np.ndarray, size: Size) -> np.ndarray:
+        """The map at another size (H, W); invalid pixels never mix into valid ones."""
+
+    def zoom(self, array: np.ndarray, size: Size) -> np.ndarray:
+        """`resize` for a training target, by a cheaper way where there is one."""
+        return self.resize(array, size)
+
+    def flip(self, array: np.ndarray) -> np.ndarray:
+        """The map of the image mirrored left to right."""
+        return cv2.flip(array, 1)  # many times faster than a copy of array[:, ::-1]
+
+    @abstractmethod
+    def rotate(self, array: np.ndarray, matrix: np.ndarray, angle: float) -> np.ndarray:
+        """The map of the image turned by `matrix` (2, 3), clockwise by `angle` radians; uncovered is invalid."""
+
+    def pack(self, array: np.ndarray) -> np.ndarray:
+        """The map as the packed cache stores it."""
+        return array
+
+    def unpack(self, array: np.ndarray) -> np.ndarray:
+        """The map from a packed one; any other is returned as it is."""
+        return array
+
+    def to_tensor_layout(self, maps: np.ndarray) -> np.ndarray:
+        """A batch of maps (B, H, W[, C]) as the network's side has it: a view (B, C, H, W); labels stay (B, H, W)."""
+        return maps[:, None] if maps.ndim == 3 else maps.transpose(0, 3, 1, 2)
+
+    def from_tensor_layout(self, array: np.ndarray) -> np.ndarray:
+        """One map from its tensor layout, without the batch axis."""
+        return array.transpose(1, 2, 0) if self.tail else array.reshape(array.shape[-2:])
+
+    def from_graph(self, array: np.ndarray, output: Output) -> np.ndarray:
+        """The maps (N, H, W[, C]) of a batch from what the ONNX graph gives."""
+        return array
+
+    @abstractmethod
+    def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        """How far two maps (or batches of maps) differ, in physical terms; 0 = equal."""
+
+    def limits(self, array: np.ndarray) -> Limits | None:
+        """The range of values that colours span; None where there is none."""
+        return None
+
+    @abstractmethod
+    def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
+        """The map as an image for people: (H, W, 3) uint8 RGB; invalid is black."""
+
+    @abstractmethod
+    def encode(self, array: np.ndarray, output: Output) -> bytes:
+        """The map as a PNG that other programs read."""
+
+    @abstractmethod
+    def draw(self, array: np.ndarray, output: Output, size: Size, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """The coloured map, and the key of its colours `width` pixels wide; both (H, W, 3) uint8 RGB.
+
+        The coloured map has the map's size, or `size` where its colours must not be mixed by resizing.
+        """

@@ -1,0 +1,84 @@
+"""One class id a pixel."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mtl_vision.runtime.files import palette_png
+from mtl_vision.runtime.kinds.base import Kind, Limits, Output, Palette, Size, resize_pixels, warp
+from mtl_vision.runtime.paint import legend
+
+IGNORE = 255  # the label that means "no label"
+GOLDEN = 0.618034  # steps of this share of a circle never come near each other
+
+
+def colour_table(palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Colours (256, 3) uint8 RGB of a label map's ids: the palette, made-up hues after it, ignore black."""
+    i = np.arange(256)
+    hsv = np.stack([i * GOLDEN % 1 * 180, 150 + 40 * (i % 3), 230 - 50 * (i // 3 % 2)], axis=-1)
+    table = cv2.cvtColor(hsv.astype(np.uint8)[None], cv2.COLOR_HSV2RGB)[0]
+    table[IGNORE] = 0
+    table[: len(palette)] = np.asarray(palette, np.uint8).reshape(-1, 3)
+    return table
+
+
+class LabelMap(Kind):
+    """One class id a pixel: uint8 (H, W), 255 = ignore."""
+
+    name = "label_map"
+    dtype = packed = np.uint8
+    invalid = IGNORE
+    tolerance = ("share_different", 0.001)
+    unit = ""
+
+    def valid(self, array: np.ndarray) -> np.ndarray:
+        return array != IGNORE
+
+    def resize(self, array: np.ndarray, size: Size) -> np.ndarray:
+        if array.shape == size:
+            return array
+        if size[0] * size[1] < array.size:
+            return cv2.resize(array, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        # Growing: each id present votes with its linearly resized mask, which rounds the staircase off the borders.
+        # One at a time, so that a large image with many classes fits in memory.
+        most, winner = np.zeros(size, np.float32), np.zeros(size, array.dtype)
+        for i in np.unique(array):
+            votes = resize_pixels((array == i).astype(np.float32), size)
+            better = votes > most
+            most[better], winner[better] = votes[better], i
+        return winner
+
+    def zoom(self, array: np.ndarray, size: Size) -> np.ndarray:
+        return cv2.resize(array, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # the vote takes 30 times as long
+
+    def rotate(self, array: np.ndarray, matrix: np.ndarray, angle: float) -> np.ndarray:
+        return warp(array, matrix, cv2.INTER_NEAREST, IGNORE)
+
+    def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        return {"share_different": float((a != b).mean())}
+
+    def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
+        return colour_table(palette)[array]
+
+    def to_tensor_layout(self, maps: np.ndarray) -> np.ndarray:
+        return maps
+
+    def from_graph(self, array: np.ndarray, output: Output) -> np.ndarray:
+        """Ids (N, H, W) uint8; of logits (N, C, H, W) the largest one's."""
+        if array.ndim != 4:
+            return array
+        if array.shape[1] == 1 and len(output.classes) != 1:  # of two classes: how far the second is above the first
+            return (array[:, 0] > 0).astype(np.uint8)
+        return array.argmax(axis=1).astype(np.uint8)
+
+    def encode(self, array: np.ndarray, output: Output) -> bytes:
+        return palette_png(array, colour_table(output.palette))
+
+    def draw(self, array: np.ndarray, output: Output, size: Size, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """The key has the classes that occur, the largest first."""
+        table = colour_table(output.palette)
+        ids, counts = np.unique(array, return_counts=True)
+        names = {**{int(i): f"class {i}" for i in ids}, **dict(enumerate(output.classes)), IGNORE: "ignored"}
+        entries = [(names[i], table[i]) for i in ids[np.argsort(-counts)].tolist()]
+        return table[self.resize(array, size)], legend(entries, width)

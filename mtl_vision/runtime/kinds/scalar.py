@@ -1,0 +1,60 @@
+"""One non-negative number a pixel, such as depth in metres."""
+
+import cv2
+import numpy as np
+
+from mtl_vision.runtime.files import png
+from mtl_vision.runtime.kinds.base import Kind, Limits, Output, Palette, Size, resize_pixels, warp
+from mtl_vision.runtime.paint import bar
+
+
+class ScalarMap(Kind):
+    """One non-negative number a pixel: float32 (H, W), 0 = invalid. Depth in metres is one."""
+
+    name = "scalar_map"
+    invalid = 0
+    tolerance = ("max_difference", 1e-2)
+
+    def valid(self, array: np.ndarray) -> np.ndarray:
+        return array > 0
+
+    def resize(self, array: np.ndarray, size: Size) -> np.ndarray:
+        valid = self.valid(array)
+        if valid.all():
+            return resize_pixels(array, size)
+        share = resize_pixels(valid.astype(np.float32), size)
+        total = resize_pixels(np.where(valid, array, np.float32(0)), size)
+        return np.where(share >= 0.5, total / np.maximum(share, np.float32(0.5)), np.float32(self.invalid))
+
+    def rotate(self, array: np.ndarray, matrix: np.ndarray, angle: float) -> np.ndarray:
+        valid = self.valid(array)
+        share = warp(valid.astype(np.float32), matrix, cv2.INTER_LINEAR, 0)
+        total = warp(np.where(valid, array, np.float32(0)), matrix, cv2.INTER_LINEAR, 0)
+        return np.where(share > 0.5, total / np.maximum(share, 0.5), self.invalid).astype(np.float32)
+
+    def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        difference = np.abs(a.astype(np.float64) - b)
+        return {"max_difference": float(difference.max()), "mean_difference": float(difference.mean())}
+
+    def limits(self, array: np.ndarray) -> Limits | None:
+        valid = array[self.valid(array)]
+        if not valid.size:
+            return None
+        low, high = np.percentile(valid, (1, 99))
+        return float(low), float(high)
+
+    def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
+        low, high = limits or self.limits(array) or (0.0, 1.0)
+        level = np.clip((array - low) / max(high - low, 1e-6), 0, 1)
+        near_is_bright = cv2.applyColorMap((255 * (1 - level)).astype(np.uint8), cv2.COLORMAP_INFERNO)
+        return np.where(self.valid(array)[..., None], near_is_bright[..., ::-1], 0).astype(np.uint8)
+
+    def encode(self, array: np.ndarray, output: Output) -> bytes:
+        """uint16 in thousandths of the unit (metres become millimetres), at most 65535; not a number becomes 0."""
+        return png(np.rint(np.nan_to_num(array * 1000.0)).clip(0, 65535).astype(np.uint16))
+
+    def draw(self, array: np.ndarray, output: Output, size: Size, width: int) -> tuple[np.ndarray, np.ndarray]:
+        array = np.where(np.isfinite(array), array, self.invalid)
+        low, high = limits = self.limits(array) or (0.0, 1.0)
+        ramp = np.linspace(max(low, 1e-6), max(high, 1e-6), width, dtype=np.float32)
+        return self.colour(array, limits=limits), bar(self.colour(ramp[None], limits=limits), limits, output.unit)

@@ -1,0 +1,129 @@
+"""From images to maps at their own size: the same steps for every way to run a network."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import TypeVar, overload
+
+import numpy as np
+
+from mtl_vision.runtime.contract import Manifest
+from mtl_vision.runtime.images import AnyImage, as_rgb
+from mtl_vision.runtime.kinds import KINDS, Kind, Size, resize_pixels
+
+Maps = dict[str, np.ndarray]
+Box = tuple[int, int, int, int]  # (top, left, height, width) of the image inside its canvas
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image (h, w, 3) uint8 RGB, the canvas (H, W, 3) uint8 that the network takes, and the image's box in it."""
+
+    image: np.ndarray
+    canvas: np.ndarray
+    box: Box
+
+    def crop(self, array: np.ndarray) -> np.ndarray:
+        """The box's part of a map (H, W) or (H, W, 3) of the canvas."""
+        top, left, height, width = self.box
+        return array[top : top + height, left : left + width]
+
+    def at_image_size(self, array: np.ndarray, kind: Kind) -> np.ndarray:
+        """The box's part of a map of the canvas, resized to the image's own size: (h, w) or (h, w, 3)."""
+        return kind.resize(np.ascontiguousarray(self.crop(array)), (self.image.shape[0], self.image.shape[1]))
+
+
+class Predictor(ABC):
+    """A network with a manifest: set `manifest` and define `run`, and `predict` does the rest.
+
+    `predict` keeps nothing between calls: several threads may call it at once if they may call `run` so.
+    """
+
+    manifest: Manifest
+
+    @abstractmethod
+    def run(self, images: np.ndarray) -> Maps:
+        """Run a batch (N, H, W, 3) uint8 RGB of the network's size.
+
+        Returns maps (N, H, W), or (N, H, W, 3) of unit vectors, by output name: float32, labels uint8.
+        """
+
+    @overload
+    def predict(self, image: AnyImage, batch: int = ...) -> Maps: ...
+    @overload
+    def predict(self, image: Sequence[AnyImage], batch: int = ...) -> list[Maps]: ...
+    def predict(self, image: AnyImage | Sequence[AnyImage], batch: int = 8) -> Maps | list[Maps]:
+        """The maps of an image at its own size, (H, W) or (H, W, 3) by output name; of a list, a list of these.
+
+        image: an array (H, W, 3) or gray (H, W), uint8 RGB; a path; a PIL image; or a list or tuple of these.
+        A file is turned upright by its EXIF orientation; a PIL image is taken as it is (`PIL.ImageOps.exif_transpose`
+        turns it). batch: most images per run of the network; neighbours that it takes at one size are batched, which
+        changes the results by rounding only.
+
+        Types are those of `run`; units, frame and classes are in `manifest.outputs`. Raises ImageError (a
+        ValueError) when an image cannot be read or an array is of another shape or type, TypeError for other things.
+        """
+        several = isinstance(image, (list, tuple))
+        named = [(f"image[{i}]", one) for i, one in enumerate(image)] if several else [("image", image)]
+        ready = (prepare(as_rgb(one, self.manifest.fill, name), self.manifest) for name, one in named)  # type: ignore[arg-type]
+        found = [
+            {o.name: one.at_image_size(maps[o.name], KINDS[o.kind]) for o in self.manifest.outputs}
+            for group in batches(ready, batch, lambda one: one.canvas.shape)
+            for one, maps in zip(group, self.run_prepared(group), strict=True)
+        ]
+        return found if several else found[0]
+
+    def run_prepared(self, images: Sequence[Prepared]) -> list[Maps]:
+        """Run images whose canvases have one size. Returns each image's maps, of the canvas's size."""
+        maps = self.run(np.stack([image.canvas for image in images]))
+        return [{name: array[i] for name, array in maps.items()} for i in range(len(images))]
+
+
+def prepare(image: np.ndarray, manifest: Manifest) -> Prepared:
+    """Bring an image (h, w, 3) uint8 RGB to the size that the manifest gives."""
+    return Prepared(image, *letterbox(image, input_size(manifest, (image.shape[0], image.shape[1])), manifest.fill))
+
+
+def input_size(manifest: Manifest, image_size: Size) -> Size:
+    """The size (H, W) at which the network takes an image of `image_size`.
+
+    A fixed model has one. A dynamic one gets the image's aspect ratio at about the area it was trained at, in
+    multiples of the stride; an extreme panorama is letterboxed rather than let the area grow.
+    """
+    if not manifest.dynamic_size:
+        return manifest.height, manifest.width
+    area, stride = manifest.height * manifest.width, manifest.stride
+    scale = math.sqrt(area / (image_size[0] * image_size[1]))
+    most = max(1, area // stride**2)  # strides along one side, when the other has a single one
+    height, width = (stride * min(max(1, round(side * scale / stride)), most) for side in image_size)
+    return height, width
+
+
+def letterbox(image: np.ndarray, size: Size, fill: tuple[int, int, int]) -> tuple[np.ndarray, Box]:
+    """Scale an image (h, w, 3) uint8 to fit `size` (H, W), aspect kept, centred on a canvas of colour `fill`.
+
+    Returns the canvas (H, W, 3) uint8 and the image's box in it. Where the aspect ratios agree to within a pixel,
+    the image covers the canvas: `resize_pixels(image, size)`.
+    """
+    height, width = size
+    scale = min(height / image.shape[0], width / image.shape[1])
+    exact = (image.shape[0] * scale, image.shape[1] * scale)
+    if height - exact[0] <= 1 and width - exact[1] <= 1:
+        return resize_pixels(image, size), (0, 0, height, width)
+    h, w = (max(1, round(side)) for side in exact)
+    top, left = (height - h) // 2, (width - w) // 2
+    canvas = np.full((height, width, 3), fill, np.uint8)
+    canvas[top : top + h, left : left + w] = resize_pixels(image, (h, w))
+    return canvas, (top, left, h, w)
+
+
+def batches(items: Iterable[T], most: int, shape: Callable[[T], object]) -> Iterator[list[T]]:
+    """Neighbours of one shape, at most `most` at a time. Raises ValueError when `most` is below 1."""
+    if most < 1:
+        raise ValueError(f"batch is {most}: expected 1 or more")
+    for _, neighbours in groupby(items, shape):
+        while batch := list(islice(neighbours, most)):
+            yield batch
