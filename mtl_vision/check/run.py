@@ -15,7 +15,7 @@ from mtl_vision.check.report import Fault, Report, scenes, summarise, to_json, t
 from mtl_vision.check.sheet import contact_sheet
 from mtl_vision.check.statistics import SplitStatistics, Verdict
 from mtl_vision.datasets.description import FILE_NAME, DataError, Description
-from mtl_vision.datasets.files import no_splits, splits_there
+from mtl_vision.datasets.files import expect_splits
 from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.recognise import describe
 from mtl_vision.runtime.files import atomic_write, png
@@ -102,9 +102,7 @@ def _flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def check_folder(root: Path, description: Description, classes: str | None = None, most: int | None = None) -> Report:
     """Read up to `most` samples of each split (None: all). Raises DataError where no split can be opened."""
-    present = splits_there(root, description)
-    if not present:
-        raise no_splits(root, description)
+    present = expect_splits(root, description)
     report = Report(root, description, absent=[name for name in description.splits if name not in present])
     for name in present:
         dataset, problems = open_split(root, name, description, classes)

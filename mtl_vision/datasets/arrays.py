@@ -9,7 +9,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets import DataError
 from mtl_vision.runtime.images import ImageError, read_image
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -40,14 +40,14 @@ def read_values(path: Path, key: str | None = None) -> np.ndarray:
     return array
 
 
-def read_rgb(path: Path, key: str | None = None) -> np.ndarray:
+def read_rgb(path: Path) -> np.ndarray:
     """An image (H, W, 3) uint8 RGB; numbers of .npy and .mat are uint8, or floats from 0 to 1."""
     if path.suffix.lower() not in (".npy", ".mat"):
         try:
             return read_image(path)
         except ImageError as error:
             raise DataError(f"{path}: {error}; replace it, or remove its sample") from error
-    array = read_values(path, key)
+    array = read_values(path)
     if array.ndim != 3 or array.shape[2] != 3 or (array.dtype.kind != "f" and array.dtype != np.uint8):
         found = f"{array.dtype} of shape {array.shape}"
         raise DataError(f"{path}: expected an image (H, W, 3) of uint8, or of floats from 0 to 1; found {found}")

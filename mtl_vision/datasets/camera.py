@@ -1,7 +1,4 @@
-"""The pinhole camera, and the cameras that are known by name.
-
-Camera frame: x right, y down, z forward; pixel centres at integers.
-"""
+"""The pinhole camera (x right, y down, z forward; pixel centres at integers), and cameras that are known by name."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """From any known layout to the canonical folder."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -59,9 +58,9 @@ def convert_folder(
     sources = open_splits(root, described, classes)
     if on_error == "skip":
         sources = [readable_part(source) for source in sources]
-        for source in sources:
-            for message in source.faults.values():
-                print(f"left out of {source.split}: {message}")
+    for source in sources:
+        for message in source.faults.values():
+            print(f"left out of {source.split}: {message}")
     derived = described.normals is not None and described.normals.derive
     sections = {name: type(described.section(name))() for name in described.targets()}
     if labels := sources[0].as_trained().segmentation:
@@ -73,13 +72,15 @@ def convert_folder(
         **sections,
     )
     places = [(source, index) for source in sources for index in range(len(source))]
-
-    def read(number: int) -> tuple[str, Sample]:
-        source, index = places[number]
-        return source.split, source[index]
-
     scenes = {stem: scene for source in sources for stem, scene in source.scenes.items()}
-    return _write(out, description, scenes, len(places), read, size)
+    with FolderWriter(out, description, scenes) as writer:
+
+        def store(number: int) -> None:
+            source, index = places[number]
+            writer.write(source.split, _resized(source[index], size))
+
+        in_threads(store, len(places), "converting")
+    return len(places)
 
 
 def convert_mat(
@@ -106,29 +107,19 @@ def convert_mat(
         instances=InstancesFiles() if source.has_instances else None,
         intrinsics=CAMERAS["nyuv2"],
     )
-    return _write(out, description, source.scenes, len(source), source.__getitem__, size)
+    with FolderWriter(out, description, source.scenes) as writer:
+
+        def store(index: int) -> None:
+            split, sample = source[index]
+            writer.write(split, _resized(sample, size))
+
+        in_threads(store, len(source), "converting")
+    return len(source)
 
 
-def _write(
-    out: Path,
-    description: Description,
-    scenes: Mapping[str, str],
-    count: int,
-    read: Callable[[int], tuple[str, Sample]],
-    size: Size | None,
-) -> int:
-    """Write the samples that `read` gives, with their splits, for 0..count - 1. Returns the count."""
-    with FolderWriter(out, description, scenes) as writer:
-
-        def store(number: int) -> None:
-            split, sample = read(number)
-            writer.write(split, sample if size is None else _resized(sample, size))
-
-        in_threads(store, count, "converting")
-    return count
-
-
-def _resized(sample: Sample, size: Size) -> Sample:
+def _resized(sample: Sample, size: Size | None) -> Sample:
+    if size is None:
+        return sample
     height, width = sample.size
     if abs(size[0] * width / (size[1] * height) - 1) > STRETCH:
         raise DataError(

@@ -19,9 +19,8 @@ from typing import Annotated, Any
 
 import yaml
 
-from mtl_vision.datasets import schema
+from mtl_vision.datasets import DataError, schema
 from mtl_vision.datasets.camera import CAMERAS, Intrinsics, camera_at
-from mtl_vision.datasets.error import DataError
 from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.targets import DepthFiles, InstancesFiles, LabelFiles, NormalsFiles
 from mtl_vision.runtime.near import did_you_mean

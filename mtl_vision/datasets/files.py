@@ -2,14 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from mtl_vision.datasets import DataError
 from mtl_vision.datasets.arrays import SUFFIXES
 from mtl_vision.datasets.classes import facts
-from mtl_vision.datasets.description import DataError, Description
-from mtl_vision.datasets.lists import Paths, list_file, names, place_of, read_lines, rows
+from mtl_vision.datasets.description import Description
+
+Paths = dict[str, Path]
+FILE = re.compile(rf"(.*?({'|'.join(map(re.escape, SUFFIXES))}))(\s|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ def find_files(root: Path, description: Description, split: str) -> SplitFiles:
     """The files of a split. An image without a target's file simply lacks the target. Raises DataError."""
     d = description
     path = _list(root, d, split)
-    listed = read_lines(path) if path else []
+    listed = _lines(path) if path else []
     if d.lists is not None and not listed:
         return SplitFiles([], {}, {})
     if d.columns is not None and listed:
@@ -66,11 +69,13 @@ def splits_there(root: Path, description: Description) -> list[str]:
     return [split for split in description.splits if is_there(split)]
 
 
-def no_splits(root: Path, description: Description) -> DataError:
-    """The error where none is there."""
+def expect_splits(root: Path, description: Description) -> list[str]:
+    """The splits that are there. Raises DataError where none is."""
+    if found := splits_there(root, description):
+        return found
     key = "splits" if description.lists is None else "lists"
     places = ", ".join(getattr(description, key).values())
-    return DataError(f"{root} has none of the {key} {places}: name them in '{key}' of the description")
+    raise DataError(f"{root} has none of the {key} {places}: name them in '{key}' of the description")
 
 
 def _folders(description: Description) -> dict[str, str]:
@@ -103,9 +108,41 @@ def natural(path: Path) -> tuple[tuple[int, int | str], ...]:
 
 
 def _list(root: Path, description: Description, split: str) -> Path | None:
-    """The file that lists a split, if there is one."""
-    pattern = (description.lists or {}).get(split)
-    return list_file(root, pattern, split) if pattern else None
+    """The file that lists a split, by its name or a pattern; None if there is none."""
+    if not (pattern := (description.lists or {}).get(split)):
+        return None
+    if (root / pattern).is_file():
+        return root / pattern
+    try:
+        found = sorted(root.glob(pattern)) if any(sign in pattern for sign in "*?[") else []
+    except (ValueError, NotImplementedError) as error:
+        raise DataError(f"lists: '{pattern}' is no pattern of a file's name in {root} ({error})") from None
+    found = [path for path in found if not path.name.startswith(".")]  # macOS leaves ._train.txt
+    if len(found) > 1:
+        there = f"{len(found)} lists for split '{split}' ({', '.join(path.name for path in found)})"
+        raise DataError(f"{root} has {there}: name one of them in 'lists' of the description")
+    return found[0] if found else None
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a list, paths with slashes, without empty ones and comments. Raises DataError if none is left."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} can not be read as a list of samples: {error}") from error
+    lines = [line.strip().replace("\\", "/") for line in text.splitlines()]
+    if not (kept := [line for line in lines if line and not line.startswith("#")]):
+        raise DataError(f"{path} lists no sample: expected one a line")
+    return kept
+
+
+def names(lines: Sequence[str], images: Paths) -> Iterator[str]:
+    """The samples that lines name, with or without folder and suffix, in their first column."""
+    for line in lines:
+        found = FILE.match(line)  # which may have spaces
+        entry = found.group(1) if found else line if PurePosixPath(line).name in images else line.split()[0]
+        name = PurePosixPath(entry).name
+        yield name if name in images or not found else PurePosixPath(name).stem
 
 
 def _by_columns(root: Path, description: Description, split: str, lines: Sequence[str]) -> SplitFiles:
@@ -115,19 +152,38 @@ def _by_columns(root: Path, description: Description, split: str, lines: Sequenc
     bases = [root / description.splits.get(split, split), root, *others]
     folder = PurePosixPath(description.image)
     found = SplitFiles([], {}, {name: {} for name in _folders(description)})
-    for row in rows(lines, description.columns or [], bases, split):
+    columns = description.columns or []
+    for line in lines:
+        entries = dict(zip(columns, line.split(), strict=False))
+        if not PurePosixPath(entries.get("image", "")).name:
+            raise DataError(f"the list of split '{split}' has the line '{line}': expected {' '.join(columns)}")
+        row = {column: _within(entry, bases) for column, entry in entries.items()}
         image = row["image"]
         inner = (image.relative_to(folder) if image.is_relative_to(folder) else image).with_suffix("")
         inner = inner.relative_to(inner.anchor)  # of an image elsewhere: a name must not lead out of a folder
         stem = "_".join(inner.parts)
         found.stems.append(stem)
-        found.images[stem] = place_of(image, bases)
+        found.images[stem] = _place_of(image, bases)
         if len(inner.parts) > 1:
             found.scenes[stem] = "/".join(inner.parts[:-1])
         for name in found.targets.keys() & row.keys():
-            if (path := place_of(row[name], bases)).exists():
+            if (path := _place_of(row[name], bases)).exists():
                 found.targets[name][stem] = path
     return found
+
+
+def _within(entry: str, bases: Sequence[Path]) -> PurePosixPath:
+    """A list's path without what leads to the base: some lists begin them with a slash, some are absolute."""
+    path = Path(entry)
+    if not path.is_absolute() or not path.exists():
+        return PurePosixPath(entry.lstrip("/"))
+    base = next((base for base in map(Path.absolute, bases) if path.is_relative_to(base)), None)
+    return PurePosixPath(path.relative_to(base) if base else path)
+
+
+def _place_of(entry: PurePosixPath, bases: Sequence[Path]) -> Path:
+    """Where it is, or would be."""
+    return next((base / entry for base in bases if (base / entry).exists()), bases[0] / entry)
 
 
 def _official(stem: str, first: int, folder: Path) -> str:

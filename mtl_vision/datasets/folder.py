@@ -3,8 +3,6 @@
 The canonical folder is {train,val,test}/{rgb,depth,normals,label}/STEM.* with one dataset.yaml beside them.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +10,14 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from mtl_vision.datasets.arrays import read_rgb, read_values
 from mtl_vision.datasets.description import DataError, Description
-from mtl_vision.datasets.files import find_files, no_splits, place, splits_there
+from mtl_vision.datasets.files import expect_splits, find_files, place
 from mtl_vision.datasets.recognise import describe
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.targets import Target, kind_of, target_of
@@ -86,7 +84,7 @@ class FolderDataset:
         section = replace(section, first=0, void=255, classes=names, palette=palette)
         return replace(self.description, segmentation=section)
 
-    def only(self, stems: Sequence[str], split: str) -> FolderDataset:
+    def only(self, stems: Sequence[str], split: str) -> Self:
         """The samples of these stems, as a split of this name."""
         part = copy(self)
         part.stems, part.split = list(stems), split
@@ -167,16 +165,11 @@ class FolderDataset:
 
 def open_splits(root: Path, description: Description, classes: str | None = None) -> list[FolderDataset]:
     """Every split that is there."""
-    if not (found := splits_there(root, description)):
-        raise no_splits(root, description)
-    return [FolderDataset(root, split, description, classes) for split in found]
+    return [FolderDataset(root, split, description, classes) for split in expect_splits(root, description)]
 
 
 def in_threads(function: Callable[[int], T], count: int, text: str, workers: int = CORES) -> list[T]:
-    """function(0), .. function(count - 1), by `workers` threads and with a progress bar called `text`.
-
-    Decoding, fitting and encoding run outside Python's lock.
-    """
+    """function(0), .. function(count - 1), by `workers` threads and with a progress bar called `text`."""
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         return list(tqdm(pool.map(function, range(count)), total=count, desc=text, leave=False))
 

@@ -75,18 +75,13 @@ def _fit(
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b in float64, by parts so small that OpenBLAS keeps each on one thread: its threads wait for each other
-    several times as long as such a product takes, the more so where the callers are threads themselves.
-    """
+    """a @ b in float64, by parts so small that OpenBLAS keeps each on one thread: its threads mostly wait."""
     rows = max(ONE_THREAD // b.size, 1)
     return np.concatenate([a[at : at + rows] @ b for at in range(0, len(a), rows)]).astype(np.float64)
 
 
 def _solve(m: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """Cramer's rule for many symmetric 3x3 systems: m (P, 6) upper triangles, r (P, 3); returns (3, P).
-
-    A window with too few points for a plane (an isolated pixel, a line) gets slopes of NaN.
-    """
+    """Cramer's rule for symmetric 3x3 systems, upper triangles m (P, 6) and r (P, 3): (3, P); NaN without a plane."""
     a, b, c, d, e, f = m.T
     p, q, s = r.T
     ca, cb, cc = d * f - e * e, c * e - b * f, b * e - c * d

@@ -5,17 +5,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from mtl_vision.datasets.description import (
-    FILE_NAME,
-    DataError,
-    Description,
-    NormalsFiles,
-    known_description,
-    make_description,
-    read_yaml,
-)
+from mtl_vision.datasets import DataError
+from mtl_vision.datasets.description import FILE_NAME, Description, known_description, make_description, read_yaml
 from mtl_vision.datasets.files import SplitFiles, find_files, splits_there
 from mtl_vision.datasets.layouts import fitting, layouts
+from mtl_vision.datasets.targets import NormalsFiles
 from mtl_vision.runtime.near import did_you_mean
 
 MAT = "nyu_depth_v2_labeled.mat"
@@ -66,10 +60,7 @@ def _described(root: Path, path: Path) -> Description:
 
 
 def _as_found(root: Path, description: Description, given: Collection[str] = ()) -> Description:
-    """The description without the targets that no file holds; normals then come from depth, if the camera is known.
-
-    given: targets that stay as they are.
-    """
+    """The description without the targets that no file holds; normals then come from depth, if the camera is known."""
     found: list[SplitFiles] = []
     for split in splits_there(root, description):
         with suppress(DataError):  # opening the split raises it again
@@ -81,8 +72,6 @@ def _as_found(root: Path, description: Description, given: Collection[str] = ())
     gone = set(description.targets()) - stored - derived - set(given)
     description = replace(description, **dict.fromkeys(gone))
     derivable = description.depth is not None and description.intrinsics is not None
-    if "normals" not in given and derivable and description.normals is None:
-        return replace(description, normals=NormalsFiles(derive=True))
-    if "normals" not in given and derived and not derivable:
-        return replace(description, normals=None)
+    if "normals" not in given and (derived or description.normals is None):
+        return replace(description, normals=NormalsFiles(derive=True) if derivable else None)
     return description

@@ -1,7 +1,4 @@
-"""Dataclasses from what a YAML file says, each value read as its field's annotation says.
-
-`Annotated[T, "..."]` gives the words for what is expected where the type does not.
-"""
+"""Dataclasses from a YAML file's values, by the fields' annotations; `Annotated[T, "..."]` words what is expected."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +6,7 @@ from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets import DataError
 from mtl_vision.runtime.near import did_you_mean
 
 Folder = Annotated[str, "the name of a folder"]

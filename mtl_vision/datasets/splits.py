@@ -97,10 +97,7 @@ def find_faults(source: FolderDataset, workers: int = CORES) -> dict[str, str]:
 
 
 def readable_part(source: FolderDataset) -> FolderDataset:
-    """The split without the samples that can not be read; its `faults` have what is wrong with those.
-
-    Raises DataError if none is left.
-    """
+    """The split without the samples that can not be read, which its `faults` name. Raises DataError if none is left."""
     faults = find_faults(source)
     if len(faults) == len(source):
         raise DataError(

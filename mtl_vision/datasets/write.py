@@ -1,12 +1,11 @@
 """Write samples as a canonical folder: all of it, or nothing."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -19,10 +18,7 @@ SCENES = "scenes.txt"
 
 
 class FolderWriter:
-    """Writes into a temporary folder beside `out` and renames it when the `with` block ends well.
-
-    scenes: the scene of each sample by its name, where that is known.
-    """
+    """Writes beside `out`, and renames it when the `with` block ends well. scenes: by the samples' names."""
 
     def __init__(self, out: Path, description: Description, scenes: Mapping[str, str] | None = None) -> None:
         self.out = Path(out).resolve()  # so that it has a name: '.' has none
@@ -34,7 +30,7 @@ class FolderWriter:
             raise DataError(f"{self.out} exists and is not empty: choose another folder, or remove it")
         self.work = self.out.with_name(f".{self.out.name}.{os.getpid()}.partial")
 
-    def __enter__(self) -> FolderWriter:
+    def __enter__(self) -> Self:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         (self.work / FILE_NAME).write_text(self.description.to_yaml(), encoding="utf-8")

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets import DataError
 from mtl_vision.engine import distributed
 from mtl_vision.engine.parse import UsageError, parse
 from mtl_vision.engine.run import Run

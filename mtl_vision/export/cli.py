@@ -4,15 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets import DataError
 from mtl_vision.engine.load import load_run
 from mtl_vision.export.exporter import export_run
 from mtl_vision.export.verify import VerifyError
 from mtl_vision.runtime.contract import ModelError
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code: 0 exported and verified, 1 with a message otherwise."""
     p = argparse.ArgumentParser(
         prog="mtl-export", description="Export a trained run as one ONNX file that describes itself, and verify it."
     )
@@ -21,12 +21,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dynamic-size", action="store_true", help="take any size that is a multiple of the stride")
     p.add_argument("--logits", action="store_true", help="give label maps as logits (N, C, H, W), not ids")
     p.add_argument("--int8", action="store_true", help="write an 8-bit copy beside it, calibrated on the training data")
-    return p
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Returns the exit code: 0 exported and verified, 1 with a message otherwise."""
-    args = parser().parse_args(argv)
+    args = p.parse_args(argv)
     out = args.out or args.run / "model.onnx"
     try:
         run = load_run(args.run)

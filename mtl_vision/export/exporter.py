@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets import DataError
 from mtl_vision.engine.build import data_root, open_split
 from mtl_vision.engine.load import Trained
 from mtl_vision.export.graph import OPSET, Deployed, make_manifest, trace, write

@@ -30,16 +30,15 @@ class Deployed(nn.Module):
         self.network, self.tasks, self.logits = run.model, run.tasks, logits
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        predictions = self.network(image.permute(0, 3, 1, 2))
-        return tuple(
-            predictions[name] if self.logits and task.output().kind == "label_map" else task.decode(predictions[name])
-            for name, task in self.tasks.items()
-        )
+        return self.maps(image, self.logits)
 
-    def maps(self, image: Tensor) -> tuple[Tensor, ...]:
+    def maps(self, image: Tensor, logits: bool = False) -> tuple[Tensor, ...]:
         """The maps as each task decodes them: what a reader of the file must get, logits or not."""
         predictions = self.network(image.permute(0, 3, 1, 2))
-        return tuple(task.decode(predictions[name]) for name, task in self.tasks.items())
+        return tuple(
+            predictions[name] if logits and task.output().kind == "label_map" else task.decode(predictions[name])
+            for name, task in self.tasks.items()
+        )
 
 
 def trace(run: Trained, module: Deployed, dynamic_size: bool = False) -> onnx.ModelProto:

@@ -109,10 +109,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _truncated(data: bytes) -> bool:
-    """Whether the end mark of a JPEG or PNG is missing: some versions of OpenCV give half an image then.
-
-    The other formats say their own length, which OpenCV checks. What follows the end mark does not matter.
-    """
+    """Whether the end mark of a JPEG or PNG is missing: some versions of OpenCV give half an image then."""
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return b"IEND\xaeB`\x82" not in data
     if data[:3] != b"\xff\xd8\xff":

@@ -14,10 +14,10 @@ import scipy.io
 from PIL import Image
 from test_data_layouts import ROOMS, Case, opened
 
+from mtl_vision.datasets import DataError
 from mtl_vision.datasets.description import Description, known_description, make_description, read_description
-from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets.files import names
 from mtl_vision.datasets.layouts import layouts
-from mtl_vision.datasets.lists import names
 from mtl_vision.datasets.recognise import describe
 
 # dataset.yaml, lists and names

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_run import arguments, history
 
-from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets import DataError
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.splits import find_faults, readable_part
 from mtl_vision.engine.cli import main

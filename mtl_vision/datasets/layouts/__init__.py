@@ -1,8 +1,4 @@
-"""The layouts in which people have NYUv2 and similar data on disk: one file per layout, NAME.yaml.
-
-Each is a description (see description.py) and `signs`, patterns of files: a folder has the layout if each of them
-matches something.
-"""
+"""The layouts in which people have NYUv2 and similar data on disk: one file per layout, NAME.yaml."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +11,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Layout:
-    """A known layout. signs: patterns within the data set's folder; description: what its dataset.yaml would say."""
+    """A known layout. signs: patterns that must all match files; description: what its dataset.yaml would say."""
 
     signs: tuple[str, ...]
     description: dict[str, Any]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets import DataError
 from mtl_vision.runtime.kinds import KINDS, Kind
 from mtl_vision.runtime.near import did_you_mean
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import numpy as np
 
-from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets import DataError
 from mtl_vision.datasets.schema import Folder, Variable
 from mtl_vision.datasets.targets.base import Target, one_channel
 from mtl_vision.datasets.unwrap import unwrap

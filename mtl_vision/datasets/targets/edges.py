@@ -64,11 +64,8 @@ def _grown(labels: np.ndarray, gap: int) -> np.ndarray:
 
 
 def _hides(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Whether b and c, of the inverse depths of four pixels in a row, are of two surfaces, one before the other.
-
-    Inverse depth is linear on a plane: a slanted surface is continued by the line through a and b, or by that through
-    c and d. Where neither line, nor b itself, comes within JUMP of the other side, there is a step. 0 = no depth.
-    """
+    """Whether b and c, of the inverse depths of four pixels in a row, are of two surfaces; 0 = no depth."""
+    # inverse depth is linear on a plane, which the line through a and b continues, or that through c and d
     from_left = b + np.where(a > 0, b - a, 0) - c
     from_right = c + np.where(d > 0, c - d, 0) - b
     step = np.minimum(np.abs(b - c), np.minimum(np.abs(from_left), np.abs(from_right)))

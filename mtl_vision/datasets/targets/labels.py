@@ -5,8 +5,8 @@ from typing import Annotated
 
 import numpy as np
 
+from mtl_vision.datasets import DataError
 from mtl_vision.datasets.classes import ClassSet, Palette, class_set, label_table, make_palette
-from mtl_vision.datasets.error import DataError
 from mtl_vision.datasets.schema import Folder, Variable
 from mtl_vision.datasets.targets.base import Target, one_channel
 from mtl_vision.runtime.kinds import IGNORE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from mtl_vision.datasets.error import DataError
+from mtl_vision.datasets import DataError
 from mtl_vision.datasets.normals import normals_from_depth
 from mtl_vision.datasets.schema import Folder, Variable
 from mtl_vision.datasets.targets.base import Target

@@ -2,8 +2,7 @@
 
 from mtl_vision.runtime.kinds.base import Kind, Output, Size, resize_pixels
 from mtl_vision.runtime.kinds.label import IGNORE, LabelMap, colour_table
-from mtl_vision.runtime.kinds.probability import ProbabilityMap
-from mtl_vision.runtime.kinds.scalar import ScalarMap
+from mtl_vision.runtime.kinds.scalar import ProbabilityMap, ScalarMap
 from mtl_vision.runtime.kinds.unit_vector import FULL_LENGTH, UnitVectorMap, normalise
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (ScalarMap(), UnitVectorMap(), LabelMap(), ProbabilityMap())}
