@@ -94,8 +94,8 @@ def _shell(rng: Rng, room: Point) -> Piece:
     walls[int(rng.integers(3))] = special  # never the one behind the camera
     w, d, _ = room
     board = paints.pick(rng, (Paint((0.92, 0.92, 0.9), (0.88, 0.88, 0.86)), paints.wood(rng)))
-    skirting = [box("wall", board, (x, d / 2, 0), (0.008, d, 0.08)) for x in (0.004, w - 0.004)]
-    skirting.append(box("wall", board, (w / 2, d - 0.004, 0), (w, 0.008, 0.08)))
+    skirting = [box("wall", board, (w / 2, d - 0.004, 0), (w, 0.008, 0.08))]
+    skirting += [box("wall", board, (x, d / 2, 0), (0.008, d, 0.08)) for x in (0.004, w - 0.004)]
     return [*shell(room, paints.floor(rng), white, walls), *skirting]
 
 
