@@ -124,7 +124,7 @@ class TrainConfig:
         warmup: share of all steps over which the rate rises
         clip: largest norm of the model's gradient; 0 for none
         accumulate: micro-batches a step
-        eval_every: epochs between evaluations during the training; 0 for the end alone
+        eval_every: epochs between evaluations during the training; 0: only at the end
     """
 
     epochs: int = 20

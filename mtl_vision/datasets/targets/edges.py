@@ -43,11 +43,11 @@ def edges(labels: np.ndarray, depth: np.ndarray) -> np.ndarray:
         before, after = (_shifted(grown, step, axis) for step in (-reach, reach))
         borders |= (before != after) & (before != IGNORE) & (after != IGNORE)
         steps |= _hides(*(_shifted(inverse, step * reach, axis) for step in (-3, -1, 1, 3)))
-    apart = cv2.dilate(borders.astype(np.uint8), np.ones((2 * gap + 1, 2 * gap + 1), np.uint8)) == 0
+    away = cv2.dilate(borders.astype(np.uint8), np.ones((2 * gap + 1, 2 * gap + 1), np.uint8)) == 0
     inside = np.zeros(labels.shape, bool)
     inside[gap:-gap, gap:-gap] = True
     valid = (labels != IGNORE) | ((depth > 0) & inside)
-    return np.where(valid, borders | (steps & apart & inside), -1).astype(np.float32)
+    return np.where(valid, borders | (steps & away & inside), -1).astype(np.float32)
 
 
 def _grown(labels: np.ndarray, gap: int) -> np.ndarray:
