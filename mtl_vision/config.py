@@ -91,8 +91,8 @@ class ModelConfig:
 
     backbone: str | Component = "mobilenetv4_conv_small"
     pretrained: bool | str = False
-    decoder: Component = field(default_factory=lambda: Component("Fusion"))
-    head: Component = field(default_factory=lambda: Component("ConvHead"))
+    decoder: Component = field(default_factory=lambda: Component("mtl_vision.models.Fusion"))
+    head: Component = field(default_factory=lambda: Component("mtl_vision.models.ConvHead"))
 
 
 @dataclass
@@ -148,7 +148,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     tasks: TasksConfig = field(default_factory=TasksConfig)
-    balancer: Component = field(default_factory=lambda: Component("GradNorm"))
+    balancer: Component = field(default_factory=lambda: Component("mtl_vision.balancers.GradNorm"))
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:

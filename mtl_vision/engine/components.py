@@ -17,9 +17,10 @@ def class_of(name: str, base: type) -> Any:
     if "." not in name:
         known = TASKS if base is Task else {cls.__name__: cls for cls in _subclasses(base)}
         if name not in known:
+            names = "" if base is object else f"{', '.join(known)}, or "
             raise ValueError(
-                f"no {base.__name__} is called '{name}'{did_you_mean(name, known)}; expected {', '.join(known)}, or "
-                "the import path of a class"
+                f"no {base.__name__} is called '{name}'{did_you_mean(name, known)}; expected {names}the import path of a "
+                "class"
             )
         return known[name]
     try:
@@ -50,7 +51,7 @@ def made(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _subclasses(base: type) -> Iterator[type]:
-    for cls in base.__subclasses__():
+    for cls in type.__subclasses__(base):
         if not cls.__name__.startswith("_"):
             yield cls
         yield from _subclasses(cls)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from mtl_vision.balancers import BALANCERS, FROM_TORCHJD
-from mtl_vision.config import flat
+from mtl_vision.config import Component, Config, flat
 from mtl_vision.datasets.classes import class_set
 from mtl_vision.engine import build
+from mtl_vision.engine.components import make
 from mtl_vision.engine.parse import UsageError, parse, read_config, resolve, write_config
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -94,3 +95,12 @@ def test_uncertainty_learns_which_tasks_classify() -> None:
     config = parse(["--balancer=Uncertainty"])
     balancer = build.make_balancer(config.balancer, build.make_tasks(config.tasks, class_set("nyu13")))
     assert balancer.report()["weight"].tolist() == [0.5, 0.5, 1.0]
+
+
+def test_a_config_made_in_python_has_what_the_command_line_gives() -> None:
+    """Its components are made whether their names were resolved or not."""
+    config = Config(balancer=Component("DTP", {"gamma": 2}))
+    assert make(config.model.decoder).width == 64 and make(Component("Fusion", {"width": 32})).width == 32
+    assert resolve(config).balancer == parse(["--balancer=DTP", "--balancer.gamma=2"]).balancer
+    with pytest.raises(ValueError, match="did you mean 'Fusion'"):
+        make(Component("Fusoin"))
