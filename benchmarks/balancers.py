@@ -1,6 +1,6 @@
 """Time and peak memory of a training step with every balancer, ours and other projects', against the plain loop.
 
-    python benchmarks/balancers.py [--quick] [--only GradNorm peer.libmtl] [--device cuda --backbone resnet50 --bf16]
+    python benchmarks/balancers.py [--quick] [--only gradnorm peer.libmtl] [--device cuda --backbone resnet50 --bf16]
 
 `plain` is the base: sum of the losses, one backward pass. Ours go through the step that train.py takes; peers (extra
 `peers`) through their own. All start from the same weights, take turns in one process on the same batch, each with a
@@ -34,7 +34,7 @@ def own(name: str) -> Factory:
 
 FACTORIES: dict[str, Factory] = {
     "plain": plain,
-    **{name: own(name) for name in BALANCERS},
+    **{name.lower(): own(name) for name in BALANCERS},
     "double_backward": double_backward,
     **PEERS,
 }

@@ -18,10 +18,8 @@ def class_of(name: str, base: type) -> Any:
         known = TASKS if base is Task else {cls.__name__: cls for cls in _subclasses(base)}
         if name not in known:
             names = "" if base is object else f"{', '.join(known)}, or "
-            raise ValueError(
-                f"no {base.__name__} is called '{name}'{did_you_mean(name, known)}; expected {names}the import path of a "
-                "class"
-            )
+            near = did_you_mean(name, known)
+            raise ValueError(f"no {base.__name__} is called '{name}'{near}; expected {names}the import path of a class")
         return known[name]
     try:
         cls = resolve_name(name)

@@ -1,0 +1,31 @@
+"""The benchmarks run, and end with their figures as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "key"),
+    [
+        (["gradnorm_step.py", "--backbone=resnet10t", "--size=96x128"], "time_ratio.gradnorm"),
+        (["multitask_vs_single.py", "--backbone=resnet10t", "--size=96x128"], "throughput_ratio"),
+        (["balancers.py", "--backbone=resnet10t", "--size=96x128", "--only", "gradnorm"], "time_ratio.gradnorm"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_benchmark_prints_its_figures(script: list[str], key: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(REPO / "benchmarks" / script[0]), "--quick", *script[1:]]
+    env = os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1])[key] > 0
