@@ -15,11 +15,14 @@ def class_of(name: str, base: type) -> Any:
     Raises ValueError for a name that there is not, and for a class that is no subclass of `base`.
     """
     if "." not in name:
+        if base is object:  # another package may have a class of that name
+            raise ValueError(f"'{name}' is no import path: expected one, such as mtl_vision.models.Fusion")
         known = TASKS if base is Task else {cls.__name__: cls for cls in _subclasses(base)}
         if name not in known:
-            names = "" if base is object else f"{', '.join(known)}, or "
-            near = did_you_mean(name, known)
-            raise ValueError(f"no {base.__name__} is called '{name}'{near}; expected {names}the import path of a class")
+            raise ValueError(
+                f"no {base.__name__} is called '{name}'{did_you_mean(name, known)}; expected {', '.join(known)}, or "
+                "the import path of a class"
+            )
         return known[name]
     try:
         cls = resolve_name(name)
@@ -49,7 +52,7 @@ def made(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _subclasses(base: type) -> Iterator[type]:
-    for cls in type.__subclasses__(base):
+    for cls in base.__subclasses__():
         if not cls.__name__.startswith("_"):
             yield cls
         yield from _subclasses(cls)
