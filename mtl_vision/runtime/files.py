@@ -1,27 +1,43 @@
-"""Files: written atomically, so that one appears under its name when it is complete, or not at all; PNG encoded."""
+"""Files and folders: written atomically, so that each appears under its name when it is complete, or not at all."""
 
+import re
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 import cv2
 import numpy as np
 
+from mtl_vision.runtime.lock import lock
+
+LOCK = ".lock"  # in a folder that is being made: held by its maker
+_PARTIAL = re.compile(r"\.[0-9a-f]{12}\.partial(\..*)?")
+
+
+def _partial(suffix: str = "") -> str:
+    return f".{uuid4().hex[:12]}.partial{suffix}"  # short: a long name must still fit
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the folder of `path`, with its suffix; rename it to `path` when the block succeeds.
 
-    When the block fails, the temporary file is removed and what was at `path` stays. Raises OSError.
+    When the block fails, the temporary file is removed and what was at `path` stays. Raises OSError, which names
+    `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{uuid4().hex[:12]}{path.suffix}")  # short: a long name must still fit
+    temporary = path.with_name(_partial(path.suffix))
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -30,6 +46,53 @@ def atomic_write(path: str | Path, data: bytes) -> None:
     """Write `data` to `path`, completely or not at all. Raises OSError; the folder must exist."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give an empty folder beside `path`; rename it to `path` when the block succeeds, else remove it.
+
+    What killed processes left beside `path` is removed first. Raises FileExistsError where another process has made
+    `path` meanwhile, which stays; an empty folder at `path` is replaced. Other errors are OSErrors.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent)
+    work = path.with_name(_partial())
+    work.mkdir()
+    try:
+        with (work / LOCK).open("wb") as held:
+            lock(held)
+            yield work
+        (work / LOCK).unlink()
+        if path.is_dir():
+            with suppress(OSError):  # it is not empty: renaming says so
+                path.rmdir()
+        try:
+            work.rename(path)
+        except OSError as error:
+            if path.exists():
+                raise FileExistsError(error.errno, "made by another process meanwhile", str(path)) from error
+            raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove the temporary files that killed processes left in a folder that no other process writes to."""
+    for path in Path(folder).glob(".*.partial*"):
+        if _PARTIAL.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove unfinished folders whose makers are dead: nobody holds their locks."""
+    for path in folder.glob(".*.partial"):
+        with suppress(OSError):  # it has no lock, or another process has it, or is removing it as well
+            if _PARTIAL.fullmatch(path.name):
+                with (path / LOCK).open("r+b") as held:
+                    lock(held)
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -1,10 +1,13 @@
 """A file is whole or absent."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from mtl_vision.runtime.files import atomic_path, atomic_write
+from mtl_vision.runtime.files import atomic_folder, atomic_path, atomic_write, sweep
+from mtl_vision.runtime.lock import LockedError, lock
 
 
 def test_atomic_write_writes_and_replaces(tmp_path: Path) -> None:
@@ -42,3 +45,59 @@ def test_a_name_as_long_as_the_disk_allows(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 251 + ".png")
     atomic_write(path, b"data")
     assert path.read_bytes() == b"data"
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "a.bin"
+    with pytest.raises(OSError, match="a.bin") as found:
+        atomic_write(path, b"data")
+    assert found.value.filename == str(path)
+
+
+def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "folder"
+    with pytest.raises(RuntimeError), atomic_folder(path) as work:
+        (work / "half").write_bytes(b"")
+        raise RuntimeError
+    assert list(path.parent.iterdir()) == []
+    path.mkdir()  # an empty one may stand there
+    with atomic_folder(path) as work:
+        (work / "whole").write_bytes(b"")
+        assert work.parent == path.parent and not list(path.iterdir())
+    assert [one.name for one in path.parent.rglob("*")] == ["folder", "whole"]
+
+
+def test_a_folder_that_another_process_has_made_stays(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    with pytest.raises(FileExistsError, match="another process"), atomic_folder(path) as work:
+        (work / "ours").write_bytes(b"")
+        path.mkdir()
+        (path / "theirs").write_bytes(b"")
+    assert [one.name for one in tmp_path.rglob("*")] == ["folder", "theirs"]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_live_one_makes_stays(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, pathlib; from mtl_vision.runtime.files import atomic_folder, atomic_path\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "with atomic_folder(path / 'folder') as work, atomic_path(path / 'file.png') as file:\n"
+        "    (work / 'half').write_bytes(b''); file.write_bytes(b''); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -9
+    assert sorted(one.suffix for one in tmp_path.iterdir()) == [".partial", ".png"]
+    (tmp_path / ".partial").mkdir()
+    with atomic_folder(tmp_path / "one"):
+        with atomic_folder(tmp_path / "two"):
+            pass
+        assert sum(one.suffix == ".partial" for one in tmp_path.iterdir()) == 1  # the live one's
+    sweep(tmp_path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".partial", "one", "two"]
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("ab") as first, (tmp_path / "file").open("ab") as second:
+        lock(first)
+        with pytest.raises(LockedError, match="another process is writing to it"):
+            lock(second)
+        first.close()
+        lock(second)
