@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mtl_vision.runtime.contract import Manifest
+from mtl_vision.runtime.contract import Manifest, ModelError
 from mtl_vision.runtime.files import atomic_path, atomic_write
 from mtl_vision.runtime.images import read_image
 from mtl_vision.runtime.inputs import Item
@@ -128,13 +128,12 @@ def _run_network(model: Predictor, groups: Iterable[list[Job]], stopped: Callabl
         if stopped():
             return
         ready = [job.prepared for job in group if job.prepared is not None]  # all of the group, or none
-        started, error = time.perf_counter(), None
-        try:
-            found = model.run_prepared(ready) if ready else []
-        except Exception as failure:
-            found, error = [{}] * len(ready), f"the network failed: {failure}"
-        for job, maps in zip(group, found, strict=False):
-            job.maps, job.error = maps, error
+        started = time.perf_counter()
+        for job, maps in zip(group, model.run_prepared(ready) if ready else [], strict=False):
+            if isinstance(maps, ModelError):
+                job.error = str(maps)
+            else:
+                job.maps = maps
             job.seconds += (time.perf_counter() - started) / len(group)
         yield from group
 
