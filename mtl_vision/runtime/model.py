@@ -121,7 +121,7 @@ def _load(path: Path, threads: int, providers: Sequence[str]) -> onnxruntime.Inf
     options.intra_op_num_threads = threads
     # Waiting threads that spin take the cores from those that read and write images: 1.2 times slower on two cores
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors come as exceptions
+    options.log_severity_level = 4  # errors come as exceptions
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # onnxruntime's own exceptions have no common base

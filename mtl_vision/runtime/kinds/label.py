@@ -82,8 +82,7 @@ class LabelMap(Kind):
         """Ids (N, H, W) uint8; of logits (N, C, H, W) the largest one's. Raises ValueError where that is no number."""
         if array.ndim != 4:
             return array
-        ids = array.argmax(axis=1)
-        largest = np.take_along_axis(array, ids[:, None], axis=1)  # NaN where there is one
+        largest = array.max(axis=1)  # NaN where there is one
         if wrong := np.count_nonzero(~np.isfinite(largest)):
             raise ValueError(
                 f"output '{output.name}' is wrong at {wrong} of {largest.size} pixels: expected logits of which the "
@@ -91,7 +90,7 @@ class LabelMap(Kind):
             )
         if array.shape[1] == 1 and len(output.classes) != 1:  # of two classes: how far the second is above the first
             return (array[:, 0] > 0).astype(np.uint8)
-        return ids.astype(np.uint8)
+        return array.argmax(axis=1).astype(np.uint8)
 
     def possible(self, maps: np.ndarray, output: Output) -> np.ndarray:
         return (maps < (len(output.classes) or IGNORE)) | (maps == IGNORE)
