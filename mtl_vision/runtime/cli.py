@@ -84,7 +84,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--save", metavar="NAME", nargs="+", help="keep only these: names of outputs, overview")
     parser.add_argument("--raw", action="store_true", help="also keep the arrays, as NAME.npz (float32; labels uint8)")
     parser.add_argument("--batch", metavar="N", type=int, default=1, help="images per run of the network (1)")
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of the network, 1 to 256 (one per core)")
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of the network (one per core)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, only failures")
     return parser
 

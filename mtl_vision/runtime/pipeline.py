@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mtl_vision.runtime.contract import Manifest, ModelError
+from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.files import atomic_path, atomic_write
 from mtl_vision.runtime.images import read_image
 from mtl_vision.runtime.inputs import Item
@@ -130,7 +130,7 @@ def _run_network(model: Predictor, groups: Iterable[list[Job]], stopped: Callabl
         ready = [job.prepared for job in group if job.prepared is not None]  # all of the group, or none
         started = time.perf_counter()
         for job, maps in zip(group, model.run_prepared(ready) if ready else [], strict=False):
-            if isinstance(maps, ModelError):
+            if isinstance(maps, Exception):
                 job.error = str(maps)
             else:
                 job.maps = maps
