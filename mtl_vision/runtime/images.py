@@ -162,7 +162,7 @@ def _to_rgb(pixels: np.ndarray, fill: tuple[int, int, int], premultiplied: bool)
 
 def _over(rgb: np.ndarray, alpha: np.ndarray, fill: tuple[int, int, int], premultiplied: bool) -> np.ndarray:
     """Lay colours (H, W, 3) of opacity (H, W, 1), both uint8, over `fill`."""
-    if alpha.min() == 255:
+    if alpha.min(initial=255) == 255:
         return rgb
     found = np.empty(rgb.shape, np.uint8)
     for i in range(0, len(rgb), BAND):  # the sums are of floats: they take many times as much memory
