@@ -74,13 +74,13 @@ def read_image(
     Raises ImageError: missing, a folder, unreadable, empty, truncated, no image, float pixels, too large.
     """
     max_bytes = default_budget() if max_bytes is None else max_bytes
-    data = read_bytes(path, max_bytes)
+    data = read_bytes(path, file_size(path, max_bytes))
     return decode_rgb(data, headers.check(data, max_bytes - len(data), max_pixels), fill)
 
 
-def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
-    """The bytes of a regular file. Raises ImageError: missing, a folder, a device, unreadable, empty, too large."""
-    path, most = Path(path), min(MAX_FILE if most is None else most, MAX_FILE)
+def file_size(path: str | os.PathLike[str], most: int) -> int:
+    """Bytes of a regular file. Raises ImageError: missing, a folder, a device, empty, more than `most` or MAX_FILE."""
+    path, most = Path(path), min(most, MAX_FILE)
     try:
         size = path.stat().st_size
         if not path.is_file():
@@ -89,11 +89,24 @@ def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
             raise ImageError("the file is empty")
         if size > most:
             raise ImageError(f"too large: expected a file of at most {most / 1e6:.0f} MB, found {size / 1e6:.0f} MB")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError("no such file") from error
     except OSError as error:
-        raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
+        raise _unreadable(error) from error
+    return size
+
+
+def read_bytes(path: str | os.PathLike[str], size: int) -> bytes:
+    """The first `size` bytes of a file, which may have grown since. Raises ImageError."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> ImageError:
+    if isinstance(error, FileNotFoundError):
+        return ImageError("no such file")
+    return ImageError(f"the file cannot be read: {error.strerror or error}")
 
 
 def decode(data: bytes, header: Header) -> np.ndarray:

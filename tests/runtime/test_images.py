@@ -167,11 +167,14 @@ def test_missing_and_folder(tmp_path: Path) -> None:
 
 
 def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
+    path, opened = save(tmp_path, b"x"), Path.open
 
-    path = save(tmp_path, b"x")
-    monkeypatch.setattr(Path, "read_bytes", closed)
+    def closed(self: Path, *args, **options):
+        if self == path:
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", closed)
     with pytest.raises(ImageError, match="cannot be read: Permission denied"):
         read_image(path)
 

@@ -53,8 +53,9 @@ OTHERS = {
 def check(data: bytes, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS) -> Header:
     """The header of an image file's bytes, when it is whole as far as can be told without decoding.
 
-    max_bytes: of memory that decoding may take (`default_budget()`). Raises ImageError: no image, another format,
-    truncated, damaged, of more pixels or bytes. Takes a time in proportion to the file, and little memory.
+    max_bytes: of memory that reading the image may take, beside the file (`default_budget()`). Raises ImageError: no
+    image, another format, truncated, damaged, of more pixels or bytes. Takes a time in proportion to the file, and
+    little memory.
     """
     max_bytes = default_budget() if max_bytes is None else max_bytes
     read = next((read for mark, read in FORMATS if _begins(data, mark)), None)
@@ -72,10 +73,10 @@ def check(data: bytes, max_bytes: int | None = None, max_pixels: int = MAX_PIXEL
             f"too large: expected at most {max_pixels / 1e6:.6g} megapixels, found {header.width} x {header.height} "
             f"({header.pixels / 1e6:.0f} megapixels); make it smaller"
         )
-    if header.decoding > max_bytes:
+    if header.reading > max_bytes:
         raise ImageError(
-            f"too large: its {header.width} x {header.height} pixels take {header.decoding / 1e9:.3g} GB of memory to "
-            f"decode, {max_bytes / 1e9:.3g} GB may be used; make it smaller, or run where there is more memory"
+            f"too large: its {header.width} x {header.height} pixels take {header.reading / 1e9:.3g} GB of memory to "
+            f"read, {max_bytes / 1e9:.3g} GB may be used; make it smaller, or run where there is more memory"
         )
     return header
 
