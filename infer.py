@@ -2,7 +2,7 @@
 
 import sys
 
-from mtl_vision.runtime.cli import main
+from mtl_vision.runtime.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main())
