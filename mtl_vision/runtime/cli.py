@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _report(summary, args.out)
     done = summary.before + summary.done + len(summary.failed)
     if summary.stopped:
-        say(f"{parser.prog}: stopped after {done} of {len(items)} images: {summary.stopped}; --resume does the rest")
+        after = f"stopped after {done} of {len(items)} images"
+        say(f"{parser.prog}: {after}: {summary.stopped}; when that is put right, --resume does the rest")
         return STOPPED
     if signals and done < len(items):
         return SIGNALLED + signals[0]

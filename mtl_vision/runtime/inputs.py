@@ -44,16 +44,16 @@ def collect(
 
 def _walk(folder: Path, out: str, report: Callable[[str], None]) -> Iterator[Path]:
     """What has an image's suffix below a folder, and folders that cannot be opened, so that each fails by its name."""
-    waiting, links, seen, followed = [folder], deque[Path](), {out}, 0
+    waiting, links, seen, followed = [folder], deque[Path](), {_identity(out)}, 0
     below_out = os.path.join(out, "")  # noqa: PTH118 - with its last "/"
     apart = not os.path.realpath(folder).startswith(below_out)
     while waiting or links:
         linked = not waiting
         here = links.popleft() if linked else waiting.pop()
-        real = os.path.realpath(here)
-        if real in seen or (linked and apart and real.startswith(below_out)):
+        identity = _identity(here)
+        if identity in seen or (linked and apart and os.path.realpath(here).startswith(below_out)):
             continue
-        seen.add(real)
+        seen.add(identity)
         followed += linked
         try:
             with os.scandir(here) as entries:
@@ -66,6 +66,15 @@ def _walk(folder: Path, out: str, report: Callable[[str], None]) -> Iterator[Pat
         links += [here / name for name, kind in kinds if kind == "link"]
     if followed:
         report(f"{followed} links to folders in '{folder}' were followed")
+
+
+def _identity(folder: str | Path) -> object:
+    """The same for all names of a folder; where it cannot be looked at, its name."""
+    try:
+        found = os.stat(folder)  # noqa: PTH116
+        return found.st_dev, found.st_ino
+    except OSError:
+        return str(folder)
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
