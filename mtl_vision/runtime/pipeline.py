@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,26 +95,22 @@ def run(
     summary, started = Summary(), time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     workers = min(8, (os.cpu_count() or 1) + 1)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        with Results(out) as results:
-            items, summary.before = results.start(items, endings(manifest, save or known, raw) if resume else None)
-            read = _ahead(pool, lambda item: _attempt(Job(*item), _read, manifest), items, workers + batch)
-            groups = batches(read, batch, lambda job: job.prepared and job.prepared.canvas.shape)
-            seen = _run_network(model, groups, stopped)
-            written = _ahead(pool, lambda job: _attempt(job, _write, manifest, out, save or known, raw), seen, workers)
-            try:
-                for job in progress(written, len(items), quiet):
-                    results.add(job.line())
-                    if job.error is None:
-                        summary.done += 1
-                    else:
-                        summary.failed.append((str(job.path), job.error))
-                        say(f"failed: {job.path}: {job.error}")
-            except OSError as error:
-                summary.stopped = f"{error.strerror}: '{error.filename}'"
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with Results(out) as results, _stopping(ThreadPoolExecutor(workers)) as pool:
+        items, summary.before = results.start(items, endings(manifest, save or known, raw) if resume else None)
+        read = _ahead(pool, lambda item: _attempt(Job(*item), _read, manifest), items, workers + batch)
+        groups = batches(read, batch, lambda job: job.prepared and job.prepared.canvas.shape)
+        seen = _run_network(model, groups, stopped)
+        written = _ahead(pool, lambda job: _attempt(job, _write, manifest, out, save or known, raw), seen, workers)
+        try:
+            for job in progress(written, len(items), quiet):
+                results.add(job.line())
+                if job.error is None:
+                    summary.done += 1
+                else:
+                    summary.failed.append((str(job.path), job.error))
+                    say(f"failed: {job.path}: {job.error}")
+        except OSError as error:
+            summary.stopped = f"{error.strerror or error}: '{error.filename or out}'"
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -122,6 +119,15 @@ def endings(manifest: Manifest, save: Collection[str], raw: bool) -> list[str]:
     """Of the files that are kept of an image: each is called NAME.ending."""
     pngs = [f"{output.name}.png" for output in manifest.outputs if output.name in save]
     return pngs + [f"{OVERVIEW}.jpg"] * (OVERVIEW in save) + ["npz"] * raw
+
+
+@contextmanager
+def _stopping(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
+    """The pool; at the end what is under way in it is finished, and what waits is left."""
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _ahead(pool: ThreadPoolExecutor, step: Callable[[Any], Job], items: Iterable[Any], most: int) -> Iterator[Job]:

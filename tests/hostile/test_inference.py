@@ -19,6 +19,7 @@ from tiny_model import build_model, manifest
 from mtl_vision.runtime import pipeline, terminal
 from mtl_vision.runtime.cli import main
 from mtl_vision.runtime.inputs import collect
+from mtl_vision.runtime.lock import LockedError
 from mtl_vision.runtime.results import Results
 from mtl_vision.runtime.terminal import printable, say
 
@@ -207,6 +208,21 @@ def test_a_second_process_on_one_folder_ends_and_changes_nothing(infer: Infer, c
             assert "another process is writing its results to 'out': wait until it ends, or choose another" in err
         assert Path("out/results.jsonl").read_bytes() == before
     assert infer() == 0
+
+
+def test_the_folder_is_locked_until_the_last_file_is_written(infer: Infer, monkeypatch: pytest.MonkeyPatch) -> None:
+    images(*(f"{i}.png" for i in range(9)))
+    shutdown, held = pipeline.ThreadPoolExecutor.shutdown, []
+
+    def locked(self: pipeline.ThreadPoolExecutor, **options: bool) -> None:
+        with pytest.raises(LockedError):
+            Results(Path("out"))
+        held.append(True)
+        shutdown(self, **options)
+
+    monkeypatch.setattr(pipeline.ThreadPoolExecutor, "shutdown", locked)
+    fill_the_disk(monkeypatch, after=3)
+    assert infer() == 3 and held == [True]
 
 
 # Temporary files after kill -9
