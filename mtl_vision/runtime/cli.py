@@ -12,6 +12,7 @@ from typing import NoReturn
 import cv2
 
 from mtl_vision.runtime.contract import ModelError
+from mtl_vision.runtime.headers import MAX_PIXELS
 from mtl_vision.runtime.inputs import collect
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.pipeline import OVERVIEW, Summary, endings, run
@@ -48,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, report. Returns the exit code; wrong arguments exit with code 1."""
     parser = _arguments()
     args = parser.parse_args(argv)
-    if args.batch < 1 or (args.threads is not None and args.threads < 1):
-        parser.error("--batch and --threads take whole numbers of 1 or more")
+    if min(args.batch, args.max_pixels, 1 if args.threads is None else args.threads) < 1:
+        parser.error("--batch, --max-pixels and --threads take whole numbers of 1 or more")
     # OpenCV's own complaints about bad files would tear the progress bar; errors say what is wrong
     (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
     try:
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         items = collect(args.paths, args.out, len(os.fsencode(f".{longest}")), report)
         if not any(os.path.exists(path) for path, _ in items):  # noqa: PTH110 - Path.exists raises for long names
             raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
-        options = {name: getattr(args, name) for name in ("save", "raw", "resume", "batch", "quiet")}
+        options = {name: getattr(args, name) for name in ("save", "raw", "resume", "batch", "max_pixels", "quiet")}
         with _finishing() as signals:
             summary = run(model, items, args.out, **options, stopped=lambda: bool(signals))
     except KeyboardInterrupt:
@@ -88,8 +89,8 @@ def _finishing() -> Iterator[list[int]]:
     def finish(number: int, frame: object) -> None:
         signals.append(number)
         restore()
-        with suppress(OSError):  # print could be called while it is at work
-            os.write(2, b"\nfinishing what is under way (Ctrl-C again stops at once)\n")
+        with suppress(OSError, AttributeError):  # not with print, which may be at work; stderr may be closed
+            os.write(sys.stderr.fileno(), b"\nfinishing what is under way (Ctrl-C again stops at once)\n")
 
     def restore() -> None:
         for number, handler in before.items():
@@ -115,9 +116,19 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--raw", action="store_true", help="also keep the arrays, as NAME.npz (float32; labels uint8)")
     parser.add_argument("--resume", action="store_true", help="leave out what an earlier such call has done")
     parser.add_argument("--batch", metavar="N", type=int, default=1, help="images per run of the network (1)")
+    largest = f"most pixels of an image ({MAX_PIXELS:.1e}); one whose reading or results do not fit in memory fails too"
+    parser.add_argument("--max-pixels", metavar="N", type=_count, default=MAX_PIXELS, help=largest)
     parser.add_argument("--threads", metavar="N", type=int, help="threads of the network (one per core)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, only failures")
     return parser
+
+
+def _count(text: str) -> int:
+    """A whole number, which may be written as 2e8."""
+    number = float(text)
+    if not number.is_integer():  # infinity is not either
+        raise ValueError
+    return int(number)
 
 
 def _report(summary: Summary, out: Path) -> None:

@@ -414,6 +414,23 @@ def test_images_that_vanish_meanwhile_fail_by_name(infer: Infer, monkeypatch: py
     assert infer() == 2 and [line["status"] for line in lines().values()] == ["ok"] * 20 + ["failed"] * 20
 
 
+def test_an_image_that_becomes_a_pipe_meanwhile_is_not_waited_for(
+    infer: Infer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images("a.png", "b.png")
+    size = pipeline.file_size
+
+    def becomes_a_pipe(path: Path, most: int) -> int:
+        found = size(path, most)
+        if path.name == "a.png":
+            path.unlink()
+            os.mkfifo(path)
+        return found
+
+    monkeypatch.setattr(pipeline, "file_size", becomes_a_pipe)
+    assert infer() == 2 and "a device or a pipe" in lines()["a"]["error"] and lines()["b"]["status"] == "ok"
+
+
 def test_save_may_be_given_twice(model: Path, infer: Infer) -> None:
     images("a.png")
     save = ["--save", "depth", "--save", "normals", "depth"]
