@@ -171,7 +171,7 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, opened = save(tmp_path, b"x"), os.open
 
     def closed(name: str, *args) -> int:
-        if name == path:
+        if name == str(path):
             raise PermissionError(13, "Permission denied")
         return opened(name, *args)
 
