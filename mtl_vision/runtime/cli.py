@@ -9,10 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-import cv2
-
 from mtl_vision.runtime.contract import ModelError
 from mtl_vision.runtime.headers import MAX_PIXELS
+from mtl_vision.runtime.images import quiet_decoders
 from mtl_vision.runtime.inputs import collect
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.pipeline import OVERVIEW, Summary, endings, run
@@ -51,8 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if min(args.batch, args.max_pixels, 1 if args.threads is None else args.threads) < 1:
         parser.error("--batch, --max-pixels and --threads take whole numbers of 1 or more")
-    # OpenCV's own complaints about bad files would tear the progress bar; errors say what is wrong
-    (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
     try:
         model = Model(args.model, args.threads)
         longest = max(endings(model.manifest, [o.name for o in model.manifest.outputs] + [OVERVIEW], raw=True), key=len)
@@ -61,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not any(os.path.exists(path) for path, _ in items):  # noqa: PTH110 - Path.exists raises for long names
             raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
         options = {name: getattr(args, name) for name in ("save", "raw", "resume", "batch", "max_pixels", "quiet")}
-        with _finishing() as signals:
+        with _finishing() as signals, quiet_decoders():  # their words would tear the progress bar; errors say it
             summary = run(model, items, args.out, **options, stopped=lambda: bool(signals))
     except KeyboardInterrupt:
         return SIGNALLED + signal.SIGINT

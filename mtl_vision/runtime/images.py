@@ -3,6 +3,9 @@
 import os
 import re
 import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +22,7 @@ SUFFIXES = frozenset(
 MAX_FILE = 2**30  # bytes
 FILL = (124, 116, 104)  # the mean of ImageNet's pixels, RGB
 
-BAND = 64  # rows
+BAND = 2**18  # pixels
 
 _EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as in JPEG, PNG and WebP
 
@@ -146,6 +149,32 @@ def decode_rgb(data: bytes, header: Header, fill: tuple[int, int, int]) -> np.nd
     return np.ascontiguousarray(rgb if is_tiff else _turn(rgb, _orientation(data)))
 
 
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Within the block, what OpenCV, libpng, libjpeg and libtiff print about bad files is lost; `sys.stderr` is not.
+
+    For a whole program: the libraries write to file descriptor 2, which all threads share. Python's stderr gets
+    another one meanwhile.
+    """
+    (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
+    python = sys.stderr
+    try:
+        kept, moves = os.dup(2), python.fileno() == 2
+    except (OSError, AttributeError):  # it is closed, or in memory: io.UnsupportedOperation is an OSError
+        yield
+        return
+    with open(kept, "w", 1, python.encoding, python.errors) as moved, open(os.devnull, "wb") as nothing:  # noqa: PTH123
+        python.flush()
+        sys.stderr = moved if moves else python
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            moved.flush()
+            os.dup2(kept, 2)
+            sys.stderr = python
+
+
 def _orientation(data: bytes) -> int:
     """The EXIF orientation, 1 (upright) to 8; 1 where none is given or it makes no sense."""
     exif = _EXIF.search(data)
@@ -186,9 +215,10 @@ def _over(rgb: np.ndarray, alpha: np.ndarray, fill: tuple[int, int, int], premul
     """Lay colours (H, W, 3) of opacity (H, W, 1), both uint8, over `fill`."""
     if alpha.min(initial=255) == 255:
         return rgb
+    size, rgb, alpha = rgb.shape, rgb.reshape(-1, 3), alpha.reshape(-1, 1)
     found = np.empty(rgb.shape, np.uint8)
     for i in range(0, len(rgb), BAND):  # the sums are of floats: they take many times as much memory
         cover = alpha[i : i + BAND].astype(np.float32) / 255
         light = rgb[i : i + BAND] if premultiplied else rgb[i : i + BAND] * cover
         found[i : i + BAND] = np.rint(light + (1 - cover) * np.array(fill, np.float32)).clip(0, 255)
-    return found
+    return found.reshape(size)
