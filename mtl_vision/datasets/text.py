@@ -1,14 +1,18 @@
 """Texts that come with data: read whole from regular files, as YAML without what makes a small text huge."""
 
 import re
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import yaml
 
 from mtl_vision.datasets import DataError
 from mtl_vision.runtime.files import read_regular
 
+P = ParamSpec("P")
+T = TypeVar("T")
 MOST = 2**26  # bytes of a list of samples
 MOST_YAML = 2**18  # bytes; the largest class set and palette take a tenth
 DEEPEST, LONGEST = 32, 2000  # levels of a YAML file, characters of one of its texts
@@ -61,6 +65,19 @@ def read_text(path: Path, most: int = MOST) -> str:
 def shown(text: str) -> str:
     """What was found in a file, as an error names it: cut short, since it may be of any length."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def explained(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, with DataErrors for OSErrors: no access, a name that is too long, .."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except OSError as error:
+            raise DataError(f"{error.filename}: {error.strerror}") from error
+
+    return call
 
 
 def expect_name(name: str, what: str) -> str:
