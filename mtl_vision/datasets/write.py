@@ -1,20 +1,23 @@
 """Write samples as a canonical folder: all of it, or nothing."""
 
+import hashlib
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from mtl_vision.datasets.description import FILE_NAME, DataError, Description
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.targets import target_of
-from mtl_vision.runtime.files import png
+from mtl_vision.datasets.text import expect_name
+from mtl_vision.runtime.files import FULL, atomic_folder, png
 
 SCENES = "scenes.txt"
+LONGEST = 255  # bytes of a file's name, where file systems have limits
 
 
 class FolderWriter:
@@ -28,24 +31,34 @@ class FolderWriter:
             raise DataError(f"{self.out} is a file: choose a folder for the result")
         if self.out.exists() and any(self.out.iterdir()):
             raise DataError(f"{self.out} exists and is not empty: choose another folder, or remove it")
-        self.work = self.out.with_name(f".{self.out.name}.{os.getpid()}.partial")
 
     def __enter__(self) -> Self:
-        shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir(parents=True)
-        (self.work / FILE_NAME).write_text(self.description.to_yaml(), encoding="utf-8")
-        if self.scenes:
-            lines = "".join(f"{name} {scene}\n" for name, scene in self.scenes.items())
-            (self.work / SCENES).write_text(lines, encoding="utf-8")
+        with ExitStack() as stack:
+            self.work = stack.enter_context(self._unfinished())
+            (self.work / FILE_NAME).write_text(self.description.to_yaml(), encoding="utf-8")
+            if self.scenes:
+                # a scene is one line, whatever it is called
+                lines = "".join(f"{stem_of(name)} {' '.join(scene.split())}\n" for name, scene in self.scenes.items())
+                (self.work / SCENES).write_text(lines, encoding="utf-8", errors="backslashreplace")
+            self._finish = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self.work, ignore_errors=True)
-            return
-        if self.out.exists():
-            self.out.rmdir()
-        self.work.replace(self.out)
+    def __exit__(self, *raised: Any) -> None:
+        self._finish.__exit__(*raised)
+
+    @contextmanager
+    def _unfinished(self) -> Iterator[Path]:
+        try:
+            with atomic_folder(self.out) as work:
+                yield work
+        except FileExistsError as error:
+            raise DataError(f"{self.out} was made by another process meanwhile: choose another folder") from error
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise DataError(
+                f"{self.out} can not be written ({error.strerror}): free some space on its disk, or choose another one"
+            ) from error
 
     def write(self, split: str, sample: Sample) -> None:
         """Write one sample as PNGs."""
@@ -62,6 +75,19 @@ class FolderWriter:
             self._png(split, section.folder, sample.name, pixels)
 
     def _png(self, split: str, folder: str, stem: str, array: np.ndarray) -> None:
-        path = self.work / self.description.splits.get(split, split) / folder / f"{stem}.png"
+        path = self.work / self.description.splits.get(split, split) / folder / f"{stem_of(stem)}.png"
+        if ".." in path.parts or not path.is_relative_to(self.work):
+            raise DataError(f"split '{split}' would be written to {path}: expected a place in {self.out}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(array))
+
+
+def stem_of(name: str) -> str:
+    """What a sample's files are called: its name, the end of one that is too long as a hash. Raises DataError."""
+    name = expect_name(name, "the name of a sample")
+    if len(os.fsencode(name)) <= LONGEST - len(".png"):
+        return name
+    end = f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
+    while len(os.fsencode(f"{name}{end}.png")) > LONGEST:
+        name = name[:-1]
+    return name + end
