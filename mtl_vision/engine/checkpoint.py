@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mtl_vision.models import weights
 from mtl_vision.runtime.files import atomic_path
 
 CHECKPOINT = "checkpoint.pt"
@@ -27,7 +28,7 @@ def load(path: Path) -> dict[str, Any]:
     try:
         parts = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is no readable checkpoint ({error}); remove it to start the run anew") from error
+        raise ValueError(f"{path} {weights.fault(error)}; remove it to start the run anew") from error
     torch.set_rng_state(parts.pop("rng"))
     cuda_rng = parts.pop("cuda_rng")
     if cuda_rng and torch.cuda.is_available():

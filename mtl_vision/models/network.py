@@ -39,8 +39,8 @@ class Network(nn.Module):
         decoder: from the backbone's features to the shared map; the name of a class gives its default settings
         head: from the shared map to a task's; likewise
         size: height and width of the images it will see; others work too, unless the backbone's size is fixed
-        pretrained: true (timm's weights, fetched), false, or a local file: the backbone's, or a run's model.safetensors,
-            of which decoder and heads are taken where they fit; nine tenths of the backbone must
+        pretrained: true (timm's weights, fetched), false, or a local file: the backbone's, or the model.safetensors of
+            a run, of which decoder and heads are taken where they fit; nine tenths of the backbone must
     """
 
     def __init__(

@@ -34,7 +34,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
         tensors = safetensors.torch.load_file(path) if head[8:] == b"{" else _read_torch(path, size)
     except Exception as error:
         raise ValueError(
-            f"{path} {_why(error)}: expected safetensors, or a PyTorch file of tensors alone; convert it to "
+            f"{path} {fault(error)}: expected safetensors, or a PyTorch file of tensors alone; convert it to "
             "safetensors where you trust it"
         ) from error
     if not tensors:
@@ -78,6 +78,16 @@ def part(found: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
 
 
+def fault(error: Exception) -> str:
+    """What is wrong with a file that did not load, without torch's advice to load it all the same."""
+    if wants := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"holds code ({wants[1]}), which was not run"
+    if isinstance(error, pickle.UnpicklingError):
+        return "holds more than tensors or is damaged; nothing in it was run"
+    first = re.split(r"[.] |[.]?$", str(error), maxsplit=1, flags=re.M)[0]
+    return f"cannot be read ({first or type(error).__name__:.160})"
+
+
 def _size(path: Path) -> int:
     """Of a regular file, in bytes. Raises ValueError for anything else."""
     try:
@@ -101,9 +111,12 @@ def _read_torch(path: Path, size: int) -> dict[str, Tensor]:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > size:  # torch packs nothing
                 raise ValueError("its parts are larger than the file")
-    # timm's own checkpoints have a Namespace, which only holds values
-    with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([argparse.Namespace]):
-        found = torch.load(path, map_location="cpu", weights_only=True)
+    with (
+        path.open("rb") as file,  # by a path, torch would go by its suffix
+        warnings.catch_warnings(action="ignore"),
+        torch.serialization.safe_globals([argparse.Namespace]),  # in timm's own checkpoints; it only holds values
+    ):
+        found = torch.load(file, map_location="cpu", weights_only=True)
     while isinstance(found, Mapping) and (inner := next((found[k] for k in WRAPPERS if _is_mapping(found, k)), None)):
         found = inner
     if not isinstance(found, Mapping):
@@ -136,13 +149,3 @@ def _counted(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
 def _few(words: Collection[str]) -> str:
     more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
     return ", ".join(list(words)[:SHOWN]) + more
-
-
-def _why(error: Exception) -> str:
-    """What is wrong with a file, without torch's advice to load it all the same."""
-    if wants := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return f"holds code ({wants[1]}), which was not run"
-    if isinstance(error, pickle.UnpicklingError):
-        return "holds more than tensors or is damaged; nothing in it was run"
-    first = re.split(r"[.] |[.]?$", str(error), maxsplit=1, flags=re.M)[0]
-    return f"cannot be read ({first or type(error).__name__:.160})"
