@@ -24,7 +24,6 @@ FAMILIES = {
     "regnety_002": (64, 96),
     "efficientvit_b0": (64, 96),
     "vit_tiny_patch16_224": (64, 96),
-    "pit_ti_224": (224, 224),  # timm does not resize its tables
 }
 LARGE = {"resnet18": (64, 96), "vit_small_patch14_dinov2": (70, 98), "swin_tiny_patch4_window7_224": (96, 64)}
 
