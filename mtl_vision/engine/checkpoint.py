@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
+from mtl_vision.models import weights
 from mtl_vision.runtime.files import atomic_path
 
 CHECKPOINT = "checkpoint.pt"
@@ -24,10 +25,11 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint and set the random generators to where they were."""
+    weights.check_file(path)
     try:
-        parts = torch.load(path, map_location="cpu", weights_only=True)
+        parts = weights.read_torch(path)
     except Exception as error:
-        raise ValueError(f"{path} is no readable checkpoint ({error}); remove it to start the run anew") from error
+        raise ValueError(f"{path} {weights.fault(error)}; remove it to start the run anew") from error
     torch.set_rng_state(parts.pop("rng"))
     cuda_rng = parts.pop("cuda_rng")
     if cuda_rng and torch.cuda.is_available():
@@ -43,7 +45,8 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Read the network's weights. Raises ValueError when the file does not fit it."""
+    found = weights.read(path)
     try:
-        model.load_state_dict(load_file(path))
+        model.load_state_dict(found)
     except Exception as error:
         raise ValueError(f"{path} does not fit this network: {str(error)[:300]}") from error
