@@ -1,5 +1,6 @@
 """What settings may be. The errors name the setting, what it is, and what was expected."""
 
+import math
 from numbers import Real
 from typing import Any, get_args
 
@@ -7,7 +8,8 @@ from typing import Any, get_args
 def within(low: float, high: float, **settings: Any) -> None:
     """ValueError for a setting that is no number from `low` to `high`."""
     for name, value in settings.items():
-        if not (isinstance(value, Real) and low <= value <= high):
+        number: Any = value if isinstance(value, Real) else math.nan
+        if not low <= number <= high:
             raise ValueError(f"{name} is {value!r:.40}: expected {low} to {high}")
 
 

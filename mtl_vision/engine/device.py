@@ -7,7 +7,7 @@ import torch
 
 
 def pick_device(name: str) -> torch.device:
-    """auto, cpu, cuda or cuda:N; under torchrun, the process' own GPU. Raises ValueError for a GPU that is not there."""
+    """auto, cpu, cuda or cuda:N; under torchrun, the process' own GPU. Raises ValueError for a GPU that is missing."""
     if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,4})?", name):
         raise ValueError(f"device is {name!r:.40}: expected auto, cpu, cuda or cuda:N; no other kind is supported")
     if name == "auto":
