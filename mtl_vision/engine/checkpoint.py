@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import nn
 
-from mtl_vision.runtime.files import atomic_path
+from mtl_vision.runtime.files import atomic_path, atomic_write
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "model.safetensors"
@@ -18,8 +19,11 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write a training's state, and that of the random generators."""
     # of this process' own GPU: another machine may have another number of them
     cuda_rng = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-    with atomic_path(path) as work:
-        torch.save({**state, "rng": torch.get_rng_state(), "cuda_rng": cuda_rng}, work)
+    with atomic_path(path) as work, work.open("wb") as file:
+        try:
+            torch.save({**state, "rng": torch.get_rng_state(), "cuda_rng": cuda_rng}, file)
+        except RuntimeError as error:  # of torch's own writer, which ends the file after an error
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -37,8 +41,8 @@ def load(path: Path) -> dict[str, Any]:
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the network's weights, for export and fine-tuning."""
-    with atomic_path(path) as work:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, work)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    atomic_write(path, serialize(tensors))  # its own writer makes files that their owner alone can read
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

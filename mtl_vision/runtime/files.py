@@ -1,5 +1,6 @@
 """Files and folders: written atomically, so that each appears under its name when it is complete, or not at all."""
 
+import errno
 import re
 import shutil
 import struct
@@ -7,13 +8,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 import cv2
 import numpy as np
 
-from mtl_vision.runtime.lock import lock
+from mtl_vision.runtime.lock import LockedError, lock
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what an OSError has where no more can be written
 LOCK = ".lock"  # in a folder that is being made: held by its maker
 _PARTIAL = re.compile(r"\.[0-9a-f]{12}\.partial(\..*)?")
 
@@ -59,10 +62,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
     work = path.with_name(_partial())
-    work.mkdir()
     try:
-        with (work / LOCK).open("wb") as held:
-            lock(held)
+        while (held := _made_and_locked(work)) is None:
+            work = path.with_name(_partial())
+        with held:
             yield work
         (work / LOCK).unlink()
         if path.is_dir():
@@ -76,6 +79,18 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _made_and_locked(work: Path) -> IO[bytes] | None:
+    """The lock of a new folder; None where another process took it for an abandoned one before it was locked."""
+    work.mkdir()
+    held = (work / LOCK).open("wb")
+    with suppress(LockedError):
+        lock(held)
+        if (work / LOCK).exists():
+            return held
+    held.close()
+    return None
 
 
 def sweep(folder: str | Path) -> None:
@@ -92,7 +107,8 @@ def _remove_abandoned(folder: Path) -> None:
             if _PARTIAL.fullmatch(path.name):
                 with (path / LOCK).open("r+b") as held:
                     lock(held)
-                shutil.rmtree(path, ignore_errors=True)
+                    shutil.rmtree(path, ignore_errors=True)  # locked, so that nobody begins to use it
+                shutil.rmtree(path, ignore_errors=True)  # where an open file can not be removed
 
 
 def png(pixels: np.ndarray) -> bytes:
