@@ -27,15 +27,19 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint and set the random generators to where they were."""
+    """Read a checkpoint and set the random generators to where they were. Raises ValueError for what is none."""
     try:
         parts = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} is no readable checkpoint ({error}); remove it to start the run anew") from error
-    torch.set_rng_state(parts.pop("rng"))
-    cuda_rng = parts.pop("cuda_rng")
-    if cuda_rng and torch.cuda.is_available():
-        torch.cuda.set_rng_state(cuda_rng[0])
+        torch.set_rng_state(parts.pop("rng"))
+        cuda_rng = parts.pop("cuda_rng")
+        if cuda_rng and torch.cuda.is_available():
+            torch.cuda.set_rng_state(cuda_rng[0])
+    except OSError:
+        raise
+    except Exception as error:  # torch raises many types, some with pages of advice
+        raise ValueError(
+            f"{path} is no checkpoint of a training, or damaged: remove it to start the run anew"
+        ) from error
     return parts
 
 
