@@ -1,7 +1,6 @@
 """mtl-train: train a multitask network."""
 
 import os
-import signal
 import sys
 
 import torch
@@ -15,7 +14,6 @@ from mtl_vision.engine.run import Run
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 with a message where something is wrong, 2 for a wrong command line, 130."""
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
         Run(parse(arguments)).train()
     except UsageError as error:
         print(f"mtl-train: {error}\nFor all options: mtl-train --help", file=sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mtl_vision.balancers.previous_runs import read_history
-from mtl_vision.config import Config
+from mtl_vision.config import Config, flat
 from mtl_vision.datasets.description import FILE_NAME
 from mtl_vision.engine import build, checkpoint, distributed
 from mtl_vision.engine.device import pick_device, pick_precision
@@ -16,6 +16,7 @@ from mtl_vision.engine.evaluate import evaluate
 from mtl_vision.engine.folder import (
     CONFIG,
     METRICS,
+    PLACES,
     full_disk_is_told,
     make_folder,
     new_folder,
@@ -30,6 +31,9 @@ from mtl_vision.engine.plots import plot_panel, plot_weights
 from mtl_vision.engine.report import brief, describe_protocol, introduction, table
 from mtl_vision.engine.tracking import Tracker
 from mtl_vision.runtime.files import atomic_write, sweep
+
+# settings in which a resumed run may differ from what its checkpoint was made with
+FREE = ("run.name", "run.dir", "run.resume", "run.device", "run.tensorboard", *(f"data.{name}" for name in PLACES))
 
 
 class Run:
@@ -73,9 +77,16 @@ class Run:
             precision=pick_precision(config.run.precision, self.device),
             clip=t.clip,
             accumulate=t.accumulate,
+            made_with={"processes": distributed.world(), "training samples": len(self.data)}
+            | {key: value for key, value in flat(config).items() if key not in FREE},
         )
         if begun:
-            self.trainer.load_state_dict(checkpoint.load(self.folder / checkpoint.CHECKPOINT))
+            path = self.folder / checkpoint.CHECKPOINT
+            state = checkpoint.load(path)
+            try:
+                self.trainer.load_state_dict(state)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
 
     def train(self) -> Path:
         """Train, measure, write. Returns the run directory."""

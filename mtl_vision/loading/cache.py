@@ -23,11 +23,12 @@ from mtl_vision.datasets.description import DataError
 from mtl_vision.datasets.folder import FolderDataset, in_threads
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.targets import Target, kind_of
+from mtl_vision.datasets.text import LEADING
 from mtl_vision.runtime.files import FULL, atomic_folder
 from mtl_vision.runtime.kinds import Size
 
-NAME = 50  # letters of the data set's and the split's name that a copy's name has
-VERSION = 4  # raise it when what is read or how it is stored changes: old copies are then made anew
+NAME = 24  # letters of a data set's and of a split's name that a copy's folder has
+VERSION = 5  # raise it when what is read or how it is stored changes: old copies are then made anew
 Shapes = Mapping[str, tuple[Any, tuple[int, ...]]]  # name -> type and shape
 
 
@@ -88,7 +89,8 @@ def _key(source: FolderDataset) -> str:
     derived = [(target.name, _code(target)) for target in source.derived]
     content = [stats, source.description.to_yaml(), classes, derived, VERSION]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    return f"{source.root.resolve().name}-{source.split}"[:NAME] + f"-{digest}"
+    names = f"{source.root.resolve().name[:NAME]}-{source.split[:NAME]}"
+    return f"{LEADING.sub('_', names)}-{digest}"  # in the cache's folder, whatever the split is called
 
 
 def _code(target: Target) -> str:

@@ -1,8 +1,10 @@
 """Files and folders: written atomically, so that each appears under its name when it is complete, or not at all."""
 
 import errno
+import os
 import re
 import shutil
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,6 +21,31 @@ from mtl_vision.runtime.lock import LockedError, lock
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what an OSError has where no more can be written
 LOCK = ".lock"  # in a folder that is being made: held by its maker
 _PARTIAL = re.compile(r"\.[0-9a-f]{12}\.partial(\..*)?")
+
+
+def read_regular(path: str | Path, most: int) -> bytes:
+    """The bytes of a regular file of at most `most` bytes. Raises OSError, whose `strerror` says what is wrong.
+
+    A pipe, a device or a socket is never waited for: it is an error, as a folder and a larger file are.
+    """
+    try:
+        _checked_size(Path(path).stat(), path, most)
+        # without waiting, should it have become a pipe meanwhile
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # NUL, or half a surrogate pair
+        raise OSError(errno.EINVAL, "no name that a file can have", str(path)) from error
+    with open(descriptor, "rb") as file:  # noqa: PTH123 (a Path opens no descriptor)
+        return file.read(_checked_size(os.fstat(descriptor), path, most))
+
+
+def _checked_size(status: os.stat_result, path: str | Path, most: int) -> int:
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+        raise OSError(errno.EINVAL, f"expected a file, found {what}", str(path))
+    if status.st_size > most:
+        found = f"expected at most {most:,} bytes, found {status.st_size:,}"
+        raise OSError(errno.EINVAL, f"too large: {found}", str(path))
+    return status.st_size
 
 
 def _partial(suffix: str = "") -> str:
