@@ -53,7 +53,7 @@ def feed(kind: str, seed: int, numbers: range, folder: Path) -> dict[int, str]:
 def _process(kind: str, seed: int, numbers: range, folder: Path, found: dict[int, str]) -> tuple[int | None, int]:
     """Feed in a process of its own. Adds to `found`; returns the last input that was begun, and the exit code."""
     bounds = map(str, (seed, numbers.start, numbers.stop, numbers.step, folder))
-    places = [REPO, REPO / "tests" / "runtime", *filter(None, [os.environ.get("PYTHONPATH")])]
+    places = [REPO, REPO / "tests" / "runtime", REPO / "tests" / "data", *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-W", "error", "-m", "tests.hostile.worker", kind, *bounds]
     done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, text=True, cwd=REPO)

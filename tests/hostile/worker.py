@@ -21,7 +21,7 @@ from random import Random
 from types import ModuleType
 from typing import Any, BinaryIO
 
-LIMIT = 60  # seconds an input, on a machine that does much else
+LIMIT = 20  # seconds an input, on a machine that does much else
 MOST = 1 << 30  # bytes of memory that an input may take
 WALL = 6 << 30  # bytes at which allocations fail, so that the machine does not
 FOREIGN = {"socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.system", "os.exec"}

@@ -1,7 +1,9 @@
 """What may come of an input: a result, or an error of a documented type that says in one line what is wrong."""
 
+import io
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 LONGEST = 1000  # characters of an error
@@ -27,10 +29,23 @@ def check_message(text: str) -> None:
     assert "allocate" not in text and "MemoryError" not in text and "bad_alloc" not in text, f"out of memory: {text!r}"
 
 
-def check_words(code: object, expected: tuple[int, ...], out: str, err: str) -> None:
-    """What a command line left: an exit code of the documented ones, no traceback, and a word where it failed."""
-    assert code in expected, f"exit code {code}, expected one of {expected}: {err[-300:]!r}"
-    assert "Traceback (most recent call last)" not in out + err, f"a traceback: {err[-1000:]!r}"
-    odd = {character for character in out + err if not character.isprintable() and character not in "\n\r\t"}
-    assert not odd, f"{odd} went to the terminal: {(out + err)[:300]!r}"
-    assert code == 0 or err.strip() or out.strip(), f"exit code {code} without a word"
+def door(main: Callable[[list[str]], object], words: list[str], *codes: int) -> int:
+    """Run a command line: its exit code, one of `codes`. Its words are printable, none is a traceback; failing says why.
+
+    Both streams are UTF-8, as a terminal's are.
+    """
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code: Any = main(words)
+        except SystemExit as end:
+            code = end.code
+    said, complained = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
+    assert code in codes, f"exit code {code!r}, expected one of {codes}: {complained[-300:]!r}"
+    assert "Traceback (most recent call last)" not in complained, f"a traceback: {complained[-1000:]!r}"
+    odd = {character for character in said + complained if not character.isprintable() and character not in "\n\r\t"}
+    assert not odd, f"{odd} went to the terminal: {(said + complained)[-300:]!r}"
+    long = max(map(len, complained.splitlines()), default=0)
+    assert long <= LONGEST, f"a line of {long} characters: {complained[:300]!r}"
+    assert code == 0 or complained.strip() or said.strip(), f"exit code {code} without a word"
+    return code
