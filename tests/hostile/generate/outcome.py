@@ -30,16 +30,18 @@ def check_message(text: str) -> None:
 
 
 def door(main: Callable[[list[str]], object], words: list[str], *codes: int) -> int:
-    """Run a command line: its exit code, one of `codes`. Its words are printable, none is a traceback; failing says why.
+    """Run a command line: its exit code, one of `codes`. Its words are printable, no traceback, and say what failed.
 
-    Both streams are UTF-8, as a terminal's are.
+    Both streams are UTF-8, as a terminal's are; Python escapes on stderr what that cannot hold.
     """
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
     with redirect_stdout(out), redirect_stderr(err):
         try:
             code: Any = main(words)
         except SystemExit as end:
             code = end.code
+    for stream in (out, err):
+        stream.flush()
     said, complained = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
     assert code in codes, f"exit code {code!r}, expected one of {codes}: {complained[-300:]!r}"
     assert "Traceback (most recent call last)" not in complained, f"a traceback: {complained[-1000:]!r}"
