@@ -46,15 +46,18 @@ class Guard:
             paths = arguments[:1] if arguments[2] & WRITING else ()
         elif event in CHANGES:
             paths = arguments[:2] if event in ("os.rename", "os.link") else arguments[:1]
-        outside = [str(path) for path in paths if not self._inside(path)]
+        outside = [str(path) for path in paths if not self._inside(path, follow=event == "open")]
         if outside or event in FOREIGN:
             self.seen.append(f"{event} {outside or arguments!r:.200}")
             raise PermissionError(f"the test forbids {self.seen[-1]}")
 
-    def _inside(self, path: Any) -> bool:
+    def _inside(self, path: Any, follow: bool) -> bool:
+        """Whether a path is `out` or in it; follow: where it leads, if it is a link."""
         if isinstance(path, int) or path == os.devnull:
             return True
-        full = os.path.realpath(os.fsdecode(path))
+        folder, name = os.path.split(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100 - it is no Path
+        full = os.path.realpath(os.path.join(folder, name) if follow else folder)  # noqa: PTH118
+        full = full if follow else f"{full}/{name}"
         return full == self.out or full.startswith(f"{self.out}/")
 
 

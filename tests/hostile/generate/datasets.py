@@ -49,7 +49,9 @@ class Case:
     read: Callable[[Path, Path], None]
 
 
-class _Evil:
+class Evil:
+    """A pickle of it would run a command."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("touch escaped",)
 
@@ -88,7 +90,7 @@ def _arrays() -> list[bytes]:
         np.float32(1),
         np.array([["a"]]),
         np.zeros((4, 4), [("a", "f4"), ("b", "i2")]),
-        np.array([_Evil()], object),
+        np.array([Evil()], object),
     ):
         stream = io.BytesIO()
         np.save(stream, array, allow_pickle=True)
@@ -99,7 +101,7 @@ def _arrays() -> list[bytes]:
             found.append(stream.getvalue())
     stream = io.BytesIO()
     np.savez(stream, a=depth, b=depth)
-    return [*found, stream.getvalue(), pickle.dumps(_Evil())]
+    return [*found, stream.getvalue(), pickle.dumps(Evil())]
 
 
 def generate(random: Random, base: Base, folder: Path) -> Case:
