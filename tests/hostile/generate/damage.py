@@ -80,36 +80,17 @@ WAYS: tuple[Callable[[Random, bytes, Sequence[bytes]], bytes], ...] = (
     _flipped, _flipped, _overwritten, _field, _field, _cut, _removed, _repeated, _inserted, _spliced, _joined,
 )  # fmt: skip
 
+# {cwd}: the folder of the input
+ELSEWHERE = ("../../../escaped", "../escaped", "a/../../escaped", "{cwd}/escaped", "..", "../../../escaped/..")
 NAMES = (
-    "../../../escaped",
-    "{cwd}/escaped",  # filled in by `hostile_name`
-    "..",
-    ".",
-    "/",
-    "",
-    "a/../../b",
-    "nul\0l",
-    "new\nline",
-    "\x1b[31mred",
-    "n" * 243,
-    "n" * 300,
-    "ä\u202etxt",
-    "\udcff",
-    "-rf",
-    "~",
-    "CON",
-    "a\\b",
-    "*",
-    "[",
-    "{split}",
-    "$HOME",
-    "%s%n",
-)
+    *ELSEWHERE, ".", "/", "", "nul\0l", "new\nline", "\x1b[31mred", "n" * 243, "n" * 300, "ä\u202etxt", "\udcff", "-rf",
+    "~", "CON", "a\\b", "*", "[", "{split}", "$HOME", "%s%n",
+)  # fmt: skip
 
 
 def hostile_name(random: Random, cwd: str) -> str:
     """A name that leads elsewhere, is too long, or cannot be printed or be a name at all."""
-    return random.choice(NAMES).replace("{cwd}", cwd)
+    return random.choice((random.choice(ELSEWHERE), random.choice(NAMES), random.choice(NAMES))).replace("{cwd}", cwd)
 
 
 def wrong_value(random: Random, cwd: str) -> Any:

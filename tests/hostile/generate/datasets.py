@@ -119,11 +119,14 @@ def generate(random: Random, base: Base, folder: Path) -> Case:
         return Case(path, read_map)
     shutil.rmtree(folder)
     shutil.copytree(random.choice(base.sets), folder)
-    if random.random() < 0.4:
+    way = random.random()
+    if way < 0.25:
         (folder / FILE_NAME).write_bytes(_description(random, base, folder))
+    elif way < 0.5:
+        _lead_away(random, folder)
     for _ in range(random.choice((0, 1, 1, 2, 5))):
         _break(random, folder, base)
-    return Case(folder, random.choice((read_set, read_set, check_set, convert_set, convert_set)))
+    return Case(folder, random.choice((read_set, read_set, check_set, convert_set, convert_set, convert_set)))
 
 
 def _description(random: Random, base: Base, folder: Path) -> bytes:
@@ -138,6 +141,21 @@ def _description(random: Random, base: Base, folder: Path) -> bytes:
     elif way < 0.13:
         data = b"\n".join(_bomb(random))
     return data
+
+
+def _lead_away(random: Random, folder: Path) -> None:
+    """Names of splits, folders and samples that lead out of the output, where the files themselves can be read."""
+    path = folder / FILE_NAME
+    tree = yaml.safe_load(path.read_text()) if path.exists() else {"layout": folder.name}
+    name = hostile_name(random, str(folder.absolute())).replace("{split}", "x")
+    splits, way = tree.get("splits") or {"train": "train"}, random.randrange(5)
+    if way < 3:
+        tree["splits"] = {**splits, name: random.choice(list(splits.values()))}
+    elif way == 3:
+        tree["splits"] = {**splits, random.choice(list(splits)): name}
+    else:
+        tree["image"] = random.choice((name, f"../train/{tree.get('image', 'rgb')}"))
+    path.write_text(yaml.safe_dump(tree), errors="surrogateescape")
 
 
 def _bomb(random: Random) -> list[bytes]:
