@@ -11,6 +11,7 @@ from typing import NoReturn
 import cv2
 
 from mtl_vision.runtime.contract import ModelError
+from mtl_vision.runtime.headers import MAX_PIXELS
 from mtl_vision.runtime.inputs import collect
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.pipeline import RESULTS, Summary, run
@@ -42,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, report. Returns the exit code; wrong arguments exit with code 1."""
     parser = _arguments()
     args = parser.parse_args(argv)
-    if args.batch < 1 or (args.threads is not None and args.threads < 1):
-        parser.error("--batch and --threads take whole numbers of 1 or more")
+    if min(args.batch, args.max_pixels, 1 if args.threads is None else args.threads) < 1:
+        parser.error("--batch, --max-pixels and --threads take whole numbers of 1 or more")
     # OpenCV's own complaints about bad files would tear the progress bar; errors say what is wrong
     (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
     interrupted, before = Event(), signal.getsignal(signal.SIGINT)
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not any(path.exists() for path, _ in items):
             raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
         signal.signal(signal.SIGINT, interrupt)
-        options = {name: getattr(args, name) for name in ("save", "raw", "batch", "quiet")}
+        options = {name: getattr(args, name) for name in ("save", "raw", "batch", "max_pixels", "quiet")}
         summary = run(model, items, args.out, **options, stopped=interrupted.is_set)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -84,9 +85,19 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--save", metavar="NAME", nargs="+", help="keep only these: names of outputs, overview")
     parser.add_argument("--raw", action="store_true", help="also keep the arrays, as NAME.npz (float32; labels uint8)")
     parser.add_argument("--batch", metavar="N", type=int, default=1, help="images per run of the network (1)")
+    largest = f"most pixels of an image ({MAX_PIXELS:.1e}); one whose reading or results do not fit in memory fails too"
+    parser.add_argument("--max-pixels", metavar="N", type=_count, default=MAX_PIXELS, help=largest)
     parser.add_argument("--threads", metavar="N", type=int, help="threads of the network (one per core)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, only failures")
     return parser
+
+
+def _count(text: str) -> int:
+    """A whole number, which may be written as 2e8."""
+    number = float(text)
+    if not number.is_integer():  # infinity is not either
+        raise ValueError
+    return int(number)
 
 
 def _report(summary: Summary, out: Path) -> None:

@@ -8,19 +8,19 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from mtl_vision.runtime import headers
+from mtl_vision.runtime.budget import default_budget
+from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError
+
 SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"]
 )
-MAX_PIXELS = 2**28  # a 200 megapixel phone photo passes
-MAX_BYTES = 2**30
+MAX_FILE = 2**30  # bytes
 FILL = (124, 116, 104)  # the mean of ImageNet's pixels, RGB
 
+BAND = 64  # rows
+
 _EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as in JPEG, PNG and WebP
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # skips stuffing, fill and restart marks
-
-
-class ImageError(ValueError):
-    """The image cannot be read or used; the message says why."""
 
 
 class PILImage(Protocol):
@@ -60,67 +60,81 @@ def as_rgb(image: AnyImage, fill: tuple[int, int, int] = FILL, name: str = "imag
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
 
 
-def read_image(path: str | os.PathLike[str], fill: tuple[int, int, int] = FILL) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike[str],
+    fill: tuple[int, int, int] = FILL,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int | None = None,
+) -> np.ndarray:
     """Read an image file: (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
     Gray is repeated to three channels, 16 bits are scaled to 8 (value / 257), transparency is laid over `fill`
     (RGB), the first image of an animation or a multi-page file is taken. OpenCV decodes.
+    max_pixels: of the image. max_bytes: of memory that reading may take (`default_budget()`).
     Raises ImageError: missing, a folder, unreadable, empty, truncated, no image, float pixels, too large.
     """
-    data = _read_bytes(Path(path))
-    if _truncated(data):
-        raise ImageError("the file is truncated: its end is missing; copy it again from its source")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        if "MAX_IMAGE_PIXELS" in str(error):
-            raise ImageError(_too_large("more than OpenCV decodes")) from error
-        raise ImageError(f"OpenCV cannot decode it ({' '.join(str(error).split())})") from error
-    if pixels is None:
-        raise ImageError("not an image that OpenCV can decode, or its data are damaged")
-    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
-        raise ImageError(_too_large(f"{pixels.shape[1]} x {pixels.shape[0]} pixels"))
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"expected 8 or 16 bits a channel, found {pixels.dtype}; convert it to an 8-bit image")
-    is_tiff = data[:4] in (b"II*\0", b"MM\0*")
-    # OpenCV turns TIFF itself, and multiplies its 8-bit colours by alpha
-    rgb = _to_rgb(pixels, fill, premultiplied=is_tiff and pixels.dtype == np.uint8)
-    return np.ascontiguousarray(rgb if is_tiff else _turn(rgb, _orientation(data)))
+    max_bytes = default_budget() if max_bytes is None else max_bytes
+    data = read_bytes(path, file_size(path, max_bytes))
+    return decode_rgb(data, headers.check(data, max_bytes - len(data), max_pixels), fill)
 
 
-def _too_large(found: str) -> str:
-    return f"too large: expected at most {MAX_PIXELS / 1e6:.0f} megapixels, found {found}; make it smaller"
-
-
-def _read_bytes(path: Path) -> bytes:
+def file_size(path: str | os.PathLike[str], most: int) -> int:
+    """Bytes of a regular file. Raises ImageError: missing, a folder, a device, empty, more than `most` or MAX_FILE."""
+    path, most = Path(path), min(most, MAX_FILE)
     try:
         size = path.stat().st_size
         if not path.is_file():
             raise ImageError(f"expected an image, found {'a folder' if path.is_dir() else 'a device or a pipe'}")
         if size == 0:
             raise ImageError("the file is empty")
-        if size > MAX_BYTES:
-            raise ImageError(f"too large: expected at most {MAX_BYTES >> 20} MiB, found {size >> 20}")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError("no such file") from error
+        if size > most:
+            raise ImageError(f"too large: expected a file of at most {most / 1e6:.0f} MB, found {size / 1e6:.0f} MB")
     except OSError as error:
-        raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
+        raise _unreadable(error) from error
+    return size
 
 
-def _truncated(data: bytes) -> bool:
-    """Whether the end mark of a JPEG or PNG is missing: some versions of OpenCV give half an image then."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return b"IEND\xaeB`\x82" not in data
-    if data[:3] != b"\xff\xd8\xff":
-        return False
-    place = 2
-    while mark := _JPEG_MARKER.search(data, place):
-        if mark[1] == b"\xd9":
-            return False
-        # Every other segment says its length; entropy-coded data are searched through for the next mark.
-        place = mark.end() + int.from_bytes(data[mark.end() : mark.end() + 2], "big")
-    return True
+def read_bytes(path: str | os.PathLike[str], size: int) -> bytes:
+    """The first `size` bytes of a file, which may have grown since. Raises ImageError."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> ImageError:
+    if isinstance(error, FileNotFoundError):
+        return ImageError("no such file")
+    return ImageError(f"the file cannot be read: {error.strerror or error}")
+
+
+def decode(data: bytes, header: Header) -> np.ndarray:
+    """The pixels of an image file as OpenCV gives them (BGR, BGRA or gray), after `headers.check`.
+
+    Raises ImageError where the data are damaged in a way that the header does not show.
+    """
+    if header.format == "PNG":
+        data = headers.bare(data)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ImageError(f"OpenCV cannot decode it ({' '.join(str(error).split())})") from error
+    if pixels is None:
+        raise ImageError(f"OpenCV cannot decode this {header.format}, or its data are damaged")
+    return pixels
+
+
+def decode_rgb(data: bytes, header: Header, fill: tuple[int, int, int]) -> np.ndarray:
+    """`read_image` for the bytes of a file, after `headers.check`."""
+    pixels = decode(data, header)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"expected 8 or 16 bits a channel, found {pixels.dtype}; convert it to an 8-bit image")
+    is_tiff = header.format == "TIFF"
+    # OpenCV turns TIFF itself, and multiplies its 8-bit colours by alpha
+    rgb = _to_rgb(pixels, fill, premultiplied=is_tiff and pixels.dtype == np.uint8)
+    del pixels  # what follows may take as much again
+    return np.ascontiguousarray(rgb if is_tiff else _turn(rgb, _orientation(data)))
 
 
 def _orientation(data: bytes) -> int:
@@ -154,13 +168,18 @@ def _to_rgb(pixels: np.ndarray, fill: tuple[int, int, int], premultiplied: bool)
         return _over(pixels[..., 2::-1], pixels[..., 3:], fill, premultiplied)
     if channels not in (1, 3):
         raise ImageError(f"expected 1, 3 or 4 channels, found {channels}")
-    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB if channels == 1 else cv2.COLOR_BGR2RGB)
+    if channels == 1:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
 
 
 def _over(rgb: np.ndarray, alpha: np.ndarray, fill: tuple[int, int, int], premultiplied: bool) -> np.ndarray:
     """Lay colours (H, W, 3) of opacity (H, W, 1), both uint8, over `fill`."""
-    if (alpha == 255).all():
+    if alpha.min(initial=255) == 255:
         return rgb
-    cover = alpha.astype(np.float32) / 255
-    light = rgb if premultiplied else rgb * cover
-    return np.rint(light + (1 - cover) * np.array(fill, np.float32)).clip(0, 255).astype(np.uint8)
+    found = np.empty(rgb.shape, np.uint8)
+    for i in range(0, len(rgb), BAND):  # the sums are of floats: they take many times as much memory
+        cover = alpha[i : i + BAND].astype(np.float32) / 255
+        light = rgb[i : i + BAND] if premultiplied else rgb[i : i + BAND] * cover
+        found[i : i + BAND] = np.rint(light + (1 - cover) * np.array(fill, np.float32)).clip(0, 255)
+    return found

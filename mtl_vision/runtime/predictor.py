@@ -20,9 +20,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image (h, w, 3) uint8 RGB, the canvas (H, W, 3) uint8 that the network takes, and the image's box in it."""
+    """An image's size (h, w), the canvas (H, W, 3) uint8 that the network takes, and the image's box in it.
 
-    image: np.ndarray
+    The image itself is not kept: a large one would take memory for as long as it waits for the network.
+    """
+
+    size: Size
     canvas: np.ndarray
     box: Box
 
@@ -33,7 +36,7 @@ class Prepared:
 
     def at_image_size(self, array: np.ndarray, kind: Kind) -> np.ndarray:
         """The box's part of a map of the canvas, resized to the image's own size: (h, w) or (h, w, 3)."""
-        return kind.resize(np.ascontiguousarray(self.crop(array)), (self.image.shape[0], self.image.shape[1]))
+        return kind.resize(np.ascontiguousarray(self.crop(array)), self.size)
 
 
 class Predictor(ABC):
@@ -84,7 +87,8 @@ class Predictor(ABC):
 
 def prepare(image: np.ndarray, manifest: Manifest) -> Prepared:
     """Bring an image (h, w, 3) uint8 RGB to the size that the manifest gives."""
-    return Prepared(image, *letterbox(image, input_size(manifest, (image.shape[0], image.shape[1])), manifest.fill))
+    size = image.shape[0], image.shape[1]
+    return Prepared(size, *letterbox(image, input_size(manifest, size), manifest.fill))
 
 
 def input_size(manifest: Manifest, image_size: Size) -> Size:

@@ -126,7 +126,7 @@ def test_jpeg_with_data_behind_its_end(tmp_path: Path, options: dict) -> None:
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM"])
 def test_truncated(tmp_path: Path, form: str, share: float) -> None:
     data = encoded(Image.fromarray(SMOOTH), form)
-    with pytest.raises(ImageError, match="truncated" if form in ("JPEG", "PNG") else "damaged|cannot decode"):
+    with pytest.raises(ImageError, match="truncated"):
         read_image(save(tmp_path, data[: int(len(data) * share)]))
 
 
@@ -167,19 +167,24 @@ def test_missing_and_folder(tmp_path: Path) -> None:
 
 
 def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
+    path, opened = save(tmp_path, b"x"), Path.open
 
-    path = save(tmp_path, b"x")
-    monkeypatch.setattr(Path, "read_bytes", closed)
+    def closed(self: Path, *args, **options):
+        if self == path:
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", closed)
     with pytest.raises(ImageError, match="cannot be read: Permission denied"):
         read_image(path)
 
 
-@pytest.mark.parametrize("form", [".tiff", ".hdr"])
-def test_float_pixels(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize(
+    ("form", "reason"), [(".tiff", "8 or 16 bits a channel, found float32"), (".hdr", "PNG, .* found Radiance HDR")]
+)
+def test_float_pixels(tmp_path: Path, form: str, reason: str) -> None:
     data = cv2.imencode(form, SMOOTH.astype(np.float32) / 255)[1].tobytes()
-    with pytest.raises(ImageError, match="8 or 16 bits a channel, found float32"):
+    with pytest.raises(ImageError, match=reason):
         read_image(save(tmp_path, data))
 
 
@@ -189,9 +194,8 @@ def test_absurdly_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     data = b"".join(struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks)
     with pytest.raises(ImageError, match="too large"):
         read_image(save(tmp_path, b"\x89PNG\r\n\x1a\n" + data))
-    monkeypatch.setattr("mtl_vision.runtime.images.MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match=r"too large.*90 x 60"):
-        read_image(save(tmp_path, encoded(Image.fromarray(SMOOTH), "PNG")))
-    monkeypatch.setattr("mtl_vision.runtime.images.MAX_BYTES", 100)
+        read_image(save(tmp_path, encoded(Image.fromarray(SMOOTH), "PNG")), max_pixels=1000)
+    monkeypatch.setattr("mtl_vision.runtime.images.MAX_FILE", 100)
     with pytest.raises(ImageError, match="too large"):
         read_image(save(tmp_path, encoded(Image.fromarray(SMOOTH), "BMP")))

@@ -44,6 +44,7 @@ class Kind(ABC):
     """How maps of one kind behave. Maps are numpy arrays (H, W) or (H, W, 3) in the project's conventions.
 
     dtype, tail: the type of a map, and its shape after (H, W). invalid: the value of a pixel that carries none.
+    peak: bytes of memory that `resize`, and `encode` with the map, take for each new pixel at most.
     packed: the type that `pack` gives; resize, zoom, flip and rotate take packed maps as well.
     tolerance: how far an exported model may differ, a figure of `compare` and its limit. unit: of these figures; None
     for the map's own.
@@ -53,6 +54,7 @@ class Kind(ABC):
     dtype: ClassVar[type] = np.float32
     tail: ClassVar[tuple[int, ...]] = ()
     invalid: ClassVar[int]
+    peak: ClassVar[int]
     packed: ClassVar[type] = np.float32
     tolerance: ClassVar[tuple[str, float]]
     unit: ClassVar[str | None] = None

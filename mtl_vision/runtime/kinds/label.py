@@ -29,6 +29,7 @@ class LabelMap(Kind):
     name = "label_map"
     dtype = packed = np.uint8
     invalid = IGNORE
+    peak = 16
     tolerance = ("share_different", 0.001)
     unit = ""
 

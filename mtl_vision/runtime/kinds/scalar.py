@@ -15,6 +15,7 @@ class ScalarMap(Kind):
 
     name = "scalar_map"
     invalid = 0
+    peak = 18
     tolerance = ("max_difference", 1e-2)
 
     def valid(self, array: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ class UnitVectorMap(Kind):
     name = "unit_vector_map"
     tail = (3,)
     invalid = 0
+    peak = 29
     packed = np.int16  # keeps directions to 0.002 degrees
     tolerance = ("max_degrees", 0.5)
     unit = "deg"

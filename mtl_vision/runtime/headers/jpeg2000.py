@@ -1,0 +1,81 @@
+"""JPEG 2000: ITU-T T.800, annexes A (codestream) and I (JP2 files)."""
+
+import struct
+
+from mtl_vision.runtime.headers.base import Header, damaged, truncated
+
+SIZE, CODING, COMPONENT_CODING, TILE_PART, DATA = 0xFF51, 0xFF52, 0xFF53, 0xFF90, 0xFF93
+END = b"\xff\xd9"
+BLOCK_BYTES, TILE_BYTES, SAMPLE_BYTES = 400, 14_000, 5  # what OpenJPEG was seen to take for each
+MOST_PARTS = 100_000
+
+
+def jpeg2000(data: bytes) -> Header:
+    """The header of a JP2 file or a codestream whose tile parts lie in the file."""
+    place = 0 if data[:2] == b"\xff\x4f" else _codestream(data)
+    marker, _, _, x1, y1, x0, y0, tile_w, tile_h, tile_x, tile_y, channels = struct.unpack_from(
+        ">HHHIIIIIIIIH", data, place + 2
+    )
+    if marker != SIZE or x0 >= x1 or y0 >= y1 or not tile_w * tile_h or channels not in (1, 2, 3, 4):
+        raise damaged(f"no JPEG 2000 has {x1 - x0} x {y1 - y0} pixels of {channels} channels")
+    width, height = x1 - x0, y1 - y0
+    bits = 16 if any((data[place + 42 + 3 * i] & 127) >= 8 for i in range(channels)) else 8
+    tiles = -(-(x1 - tile_x) // tile_w) * -(-(y1 - tile_y) // tile_h)
+    samples = width * height * channels
+    blocks = samples * 4 // 3 // _smallest_block(data, place + 2) + tiles * channels
+    working = samples * SAMPLE_BYTES + blocks * BLOCK_BYTES + tiles * TILE_BYTES
+    return Header("JPEG 2000", width, height, 4 if channels == 2 else channels, bits, working)
+
+
+def _codestream(data: bytes) -> int:
+    """Where the codestream begins, in the boxes of a JP2 file."""
+    place = 0
+    while True:
+        length, kind = struct.unpack_from(">I4s", data, place)
+        head = 8
+        if length == 1:
+            length, head = struct.unpack_from(">Q", data, place + 8)[0], 16
+        if kind == b"jp2c":
+            if place + length > len(data):
+                raise truncated()
+            return place + head
+        if length < head:
+            raise damaged("it has a box of no length, and no pixels")
+        place += length
+
+
+def _smallest_block(data: bytes, place: int) -> int:
+    """Pixels of the smallest block of coefficients that a marker in the main header, or in a tile's, asks for."""
+    smallest, parts = 64 * 64, 0
+    while True:
+        if data[place : place + 2] == END:
+            return smallest
+        if place + 4 > len(data):
+            raise truncated()
+        marker, length = struct.unpack_from(">HH", data, place)
+        if marker in (CODING, COMPONENT_CODING):
+            fields = data[place + 4 : place + 2 + length]
+            coding = fields[5:] if marker == CODING else fields[2:]  # of up to 256 channels: the index is one byte
+            levels, block_w, block_h = coding[0], (coding[1] & 15) + 2, (coding[2] & 15) + 2
+            user_precincts = fields[0] & 1 if marker == CODING else fields[1] & 1
+            sides = [(p & 15, p >> 4) for p in coding[5 : 6 + levels]] if user_precincts else []
+            smallest = min(
+                [smallest, 1 << block_w + block_h, *(1 << min(block_w, w) + min(block_h, h) for w, h in sides)]
+            )
+        if marker == TILE_PART:
+            part, parts = place, parts + 1
+            part_length = struct.unpack_from(">I", data, place + 6)[0]
+            if part + part_length > len(data):
+                raise truncated()
+            if parts > MOST_PARTS:
+                raise damaged(f"it has more than {MOST_PARTS} parts")
+        if marker == DATA:  # 0: to the end of the file
+            if not part_length:
+                return smallest
+            if part + part_length <= place:
+                raise damaged("a part of it has no length")
+            place = part + part_length
+            continue
+        if marker < 0xFF00 or length < 2:
+            raise damaged("its codestream has no marker where one should be")
+        place += 2 + length
