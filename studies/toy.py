@@ -46,6 +46,7 @@ from tqdm import tqdm
 
 from mtl_vision.balancers import Balancer, Equal, GradNorm, Shared, Uncertainty
 from mtl_vision.runtime.files import atomic_path, atomic_write
+from mtl_vision.runtime.workers import end_with_parent
 
 SETTINGS = {"t2": (1.0, 100.0), "t10": tuple(100 ** (i / 9) for i in range(10))}  # s_i
 BALANCERS: dict[str, type[Balancer]] = {"equal": Equal, "uncertainty": Uncertainty, "gradnorm": GradNorm}
@@ -168,7 +169,8 @@ def train_all(runs: Sequence[Run], out: Path, jobs: int) -> None:
     (out / "runs").mkdir(parents=True, exist_ok=True)
     todo = list({run.path(out): run for run in runs if not run.path(out).exists()}.values())
     todo.sort(key=lambda run: -len(SETTINGS[run.setting]))  # the longest first: the cores end together
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:  # starts no process before it has work
+    # starts no process before it has work
+    with ProcessPoolExecutor(jobs, get_context("spawn"), end_with_parent) as pool:
         done = (pool.map if jobs > 1 else map)(partial(train_and_write, out=out), todo)
         for _ in tqdm(done, desc="runs", total=len(todo)):
             pass

@@ -1,7 +1,12 @@
 """The stored values of one map, from whatever file holds them: an image, .npy or .mat."""
 
 import io
+import math
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -10,10 +15,16 @@ import scipy.io
 from PIL import Image
 
 from mtl_vision.datasets import DataError
+from mtl_vision.datasets.text import shown
+from mtl_vision.runtime.files import read_regular
 from mtl_vision.runtime.images import ImageError, read_image
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 SUFFIXES = (*IMAGES, ".npy", ".mat")
+MOST = 2**28  # bytes of a file, and of the values in it
+HEADER = 1024  # bytes of a .npy file's header: numpy writes 128
+NUMBERS = {"double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
+COMPRESSED = 15  # the type of a compressed element of a .mat file
 
 
 def read_values(path: Path, key: str | None = None) -> np.ndarray:
@@ -22,17 +33,9 @@ def read_values(path: Path, key: str | None = None) -> np.ndarray:
     key: the variable of a .mat file; not needed where it holds one only. Raises DataError that names the file.
     """
     suffix = path.suffix.lower()
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    try:
-        array = _npy(data) if suffix == ".npy" else _mat(data, key) if suffix == ".mat" else _map_image(data)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    except Exception as error:  # scipy, numpy, PIL and OpenCV raise many types of error for damaged files
-        what = f"{suffix} file" if suffix in (".npy", ".mat") else "image"
-        raise DataError(f"{path}: not a readable {what} ({error!r}); replace it, or remove its sample") from error
+    with reading(path, f"{suffix} file" if suffix in (".npy", ".mat") else "image"):
+        data = read_regular(path, MOST)
+        array = _npy(data) if suffix == ".npy" else read_mat(data, key) if suffix == ".mat" else _map_image(data)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.dtype.kind not in "uif" or array.ndim not in (2, 3) or array.size == 0:
@@ -43,10 +46,8 @@ def read_values(path: Path, key: str | None = None) -> np.ndarray:
 def read_rgb(path: Path) -> np.ndarray:
     """An image (H, W, 3) uint8 RGB; numbers of .npy and .mat are uint8, or floats from 0 to 1."""
     if path.suffix.lower() not in (".npy", ".mat"):
-        try:
+        with reading(path, "image"):
             return read_image(path)
-        except ImageError as error:
-            raise DataError(f"{path}: {error}; replace it, or remove its sample") from error
     array = read_values(path)
     if array.ndim != 3 or array.shape[2] != 3 or (array.dtype.kind != "f" and array.dtype != np.uint8):
         found = f"{array.dtype} of shape {array.shape}"
@@ -56,6 +57,21 @@ def read_rgb(path: Path) -> np.ndarray:
     if not (array.min() >= 0 and array.max() <= 1 + 1e-3):  # negated, so that NaN fails too
         raise DataError(f"{path}: expected floats from 0 to 1, found {array.min():g} to {array.max():g}")
     return np.rint(np.minimum(array, 1) * 255).astype(np.uint8)
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Whatever goes wrong is a DataError that names the file; scipy, numpy, PIL and OpenCV raise many types."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except (OSError, ImageError) as error:
+        found = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DataError(f"{path}: {found}; replace it, or remove its sample") from error
+    except Exception as error:
+        found = shown(" ".join(repr(error).split()))
+        raise DataError(f"{path}: not a readable {what} ({found}); replace it, or remove its sample") from error
 
 
 def _map_image(data: bytes) -> np.ndarray:
@@ -70,21 +86,49 @@ def _map_image(data: bytes) -> np.ndarray:
 
 
 def _npy(data: bytes) -> np.ndarray:
-    array = np.load(io.BytesIO(data), allow_pickle=False)
-    if not isinstance(array, np.ndarray):
+    """An array of numbers, where the file is as long as its header says."""
+    if data.startswith(b"PK"):
         raise DataError("expected one array, found an archive of several (.npz): save each as .npy")
-    return array
+    file, headers = io.BytesIO(data), np.lib.format
+    read_header = {(1, 0): headers.read_array_header_1_0, (2, 0): headers.read_array_header_2_0}
+    shape, columns_first, dtype = read_header[headers.read_magic(file)](file, max_header_size=HEADER)
+    start, count = file.tell(), math.prod(shape)
+    if dtype.kind not in "uif" or min(shape, default=0) < 1 or count * dtype.itemsize > len(data) - start:
+        found = f"{shown(str(dtype))} of {shown(str(shape))} in {len(data) - start:,} bytes"
+        raise DataError(f"expected numbers of shape (H, W) or (H, W, 3), found {found}")
+    return np.frombuffer(data, dtype, count, start).reshape(shape, order="F" if columns_first else "C").copy()
 
 
-def _mat(data: bytes, key: str | None) -> np.ndarray:
+def read_mat(data: bytes, key: str | None) -> np.ndarray:
+    """The variable `key` of a .mat file, or the only one, if it holds numbers. Raises DataError, and others."""
     if data.startswith((b"MATLAB 7.3", b"\x89HDF")):
         raise DataError("a .mat file of version 7.3; save it in MATLAB with -v7")
+    data = _inflated(data) if data[126:128] in (b"IM", b"MI") else data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scipy warns of names that it knows twice
-        stored = scipy.io.loadmat(io.BytesIO(data))
-    names = [name for name in stored if not name.startswith("__")]
-    name = key or (names[0] if len(names) == 1 else None)
-    if name not in names:
-        wanted = f"the variable '{key}'" if key else "one variable"
-        raise DataError(f"expected {wanted}, found {names}; name it as 'key' in the description")
-    return np.asarray(stored[name])
+        known = {name: (shape, kind) for name, shape, kind in reversed(scipy.io.whosmat(io.BytesIO(data)))}
+        names = [name for name in known if not name.startswith("__")]
+        name = key or (names[0] if len(names) == 1 else None)
+        if name not in names:
+            wanted = f"the variable '{key}'" if key else "one variable"
+            raise DataError(f"expected {wanted}, found {shown(str(names))}; name it as 'key' in the description")
+        shape, kind = known[name]
+        if kind not in NUMBERS or math.prod(shape) > MOST:
+            raise DataError(f"expected numbers as the variable '{name}', found {kind} of shape {shape}")
+        return np.asarray(scipy.io.loadmat(io.BytesIO(data), variable_names=[name])[name])
+
+
+def _inflated(data: bytes) -> bytes:
+    """A .mat file with its compressed elements as they are without; they may be no more than MOST bytes together."""
+    parts, at, room = [data[:128]], 128, MOST
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from("<II" if data[126:128] == b"IM" else ">II", data, at)
+        element = data[at : at + 8 + size]
+        if kind == COMPRESSED:
+            inflate = zlib.decompressobj()
+            element = inflate.decompress(element[8:], room)
+            if not inflate.eof:
+                raise DataError(f"its variables are damaged, or of more than {MOST:,} bytes")
+        parts.append(element)
+        at, room = at + 8 + size, max(room - len(element), 1)
+    return b"".join(parts)

@@ -23,6 +23,7 @@ from mtl_vision.datasets import DataError, schema
 from mtl_vision.datasets.camera import CAMERAS, Intrinsics, camera_at
 from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.targets import DepthFiles, InstancesFiles, LabelFiles, NormalsFiles
+from mtl_vision.datasets.text import MOST_YAML, expect_name, load_yaml, read_text, shown
 from mtl_vision.runtime.near import did_you_mean
 
 FILE_NAME = "dataset.yaml"
@@ -36,6 +37,7 @@ INSTEAD = {
     "numbered": ("lists", "columns"),
     "lists": ("numbered",),
 }
+FAR_OFF = 1e6  # pixels
 Camera = Annotated[
     dict[str, float],
     f"a mapping from fx, fy, cx, cy, height and width to numbers, or a known camera ({', '.join(CAMERAS)})",
@@ -100,12 +102,12 @@ def read_description(path: Path) -> Description:
 def read_yaml(path: Path) -> Any:
     """What a `dataset.yaml` says. Raises DataError for a missing one, and for what is not YAML."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        return load_yaml(read_text(path, MOST_YAML))
     except FileNotFoundError:
         raise DataError(f"no description at {path}: expected a {FILE_NAME} (data/README.md explains it)") from None
     except OSError as error:
         raise DataError(f"{path} can not be read ({error.strerror}): expected a {FILE_NAME}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is not valid YAML: {error}") from error
 
 
@@ -135,7 +137,9 @@ def _over_layout(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     name = given.pop("layout")
     if not isinstance(name, str) or name not in layouts():
         near = did_you_mean(name, layouts())
-        raise DataError(f"{where}: layout: unknown layout '{name}'{near}; expected one of {', '.join(layouts())}")
+        raise DataError(
+            f"{where}: layout: unknown layout '{shown(str(name))}'{near}; expected one of {', '.join(layouts())}"
+        )
     known = layouts()[name].description
 
     def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,13 +160,22 @@ def _check(description: Description, where: str) -> None:
         if problem is not None:
             raise DataError(f"{where}: {name}.{problem}")
     if camera is not None and set(camera) != {"fx", "fy", "cx", "cy", "height", "width"}:
-        raise DataError(f"{where}: intrinsics has {sorted(camera)}: expected fx, fy, cx, cy, height and width")
-    if camera is not None and min(camera[key] for key in ("fx", "fy", "height", "width")) <= 0:
-        raise DataError(f"{where}: intrinsics is {camera}: expected fx, fy, height and width above 0, in pixels")
+        found = shown(str(sorted(camera)))
+        raise DataError(f"{where}: intrinsics has {found}: expected fx, fy, cx, cy, height and width")
+    if camera is not None and not (
+        min(camera["fx"], camera["fy"]) > 1 / FAR_OFF
+        and min(camera["height"], camera["width"]) >= 1
+        and max(map(abs, camera.values())) <= FAR_OFF
+    ):
+        expected = "expected fx, fy, height and width above 0, in pixels, and none beyond a million"
+        raise DataError(f"{where}: intrinsics is {camera}: {expected}")
     if normals is not None and normals.derive and (description.depth is None or camera is None):
         raise DataError(f"{where}: normals.derive needs depth and intrinsics; give both, or leave normals out")
     if description.columns is not None and ("image" not in description.columns or description.lists is None):
-        raise DataError(f"{where}: columns is {description.columns}: expected 'image' among them, and lists")
+        found = shown(str(description.columns))
+        raise DataError(f"{where}: columns is {found}: expected 'image' among them, and lists")
+    for name in (*description.splits, *(description.lists or ())):
+        expect_name(name, f"{where}: the name of a split")
 
 
 def _plain(value: Any) -> Any:

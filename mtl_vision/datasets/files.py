@@ -10,6 +10,7 @@ from mtl_vision.datasets import DataError
 from mtl_vision.datasets.arrays import SUFFIXES
 from mtl_vision.datasets.classes import facts
 from mtl_vision.datasets.description import Description
+from mtl_vision.datasets.text import LONGEST, explained, read_text, shown
 
 Paths = dict[str, Path]
 FILE = re.compile(rf"(.*?({'|'.join(map(re.escape, SUFFIXES))}))(\s|$)", re.IGNORECASE)
@@ -25,6 +26,7 @@ class SplitFiles:
     scenes: dict[str, str] = field(default_factory=dict)
 
 
+@explained
 def find_files(root: Path, description: Description, split: str) -> SplitFiles:
     """The files of a split. An image without a target's file simply lacks the target. Raises DataError."""
     d = description
@@ -57,6 +59,7 @@ def place(root: Path, description: Description, split: str, folder: str) -> Path
     return root / base / folder
 
 
+@explained
 def splits_there(root: Path, description: Description) -> list[str]:
     """The splits that are there: each has its list where there are lists, else its folder of images."""
 
@@ -74,7 +77,7 @@ def expect_splits(root: Path, description: Description) -> list[str]:
     if found := splits_there(root, description):
         return found
     key = "splits" if description.lists is None else "lists"
-    places = ", ".join(getattr(description, key).values())
+    places = shown(", ".join(getattr(description, key).values()))
     raise DataError(f"{root} has none of the {key} {places}: name them in '{key}' of the description")
 
 
@@ -104,7 +107,7 @@ def _files(root: Path, description: Description, split: str, folder: str) -> Pat
 def natural(path: Path) -> tuple[tuple[int, int | str], ...]:
     """Sorts 2.npy before 10.npy."""
     parts = re.split(r"(\d+)", path.name)
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts if part)
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
 
 
 def _list(root: Path, description: Description, split: str) -> Path | None:
@@ -113,10 +116,10 @@ def _list(root: Path, description: Description, split: str) -> Path | None:
         return None
     if (root / pattern).is_file():
         return root / pattern
-    try:
-        found = sorted(root.glob(pattern)) if any(sign in pattern for sign in "*?[") else []
-    except (ValueError, NotImplementedError) as error:
-        raise DataError(f"lists: '{pattern}' is no pattern of a file's name in {root} ({error})") from None
+    folder, _, name = pattern.rpartition("/")
+    if "**" in name or any(sign in folder for sign in "*?["):  # which could lead through all folders there are
+        raise DataError(f"lists: '{shown(pattern)}' is no pattern of a file's name: expected the * in its last part")
+    found = sorted((root / folder).glob(name)) if any(sign in name for sign in "*?[") else []
     found = [path for path in found if not path.name.startswith(".")]  # macOS leaves ._train.txt
     if len(found) > 1:
         there = f"{len(found)} lists for split '{split}' ({', '.join(path.name for path in found)})"
@@ -127,12 +130,14 @@ def _list(root: Path, description: Description, split: str) -> Path | None:
 def _lines(path: Path) -> list[str]:
     """The lines of a list, paths with slashes, without empty ones and comments. Raises DataError if none is left."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} can not be read as a list of samples: {error}") from error
     lines = [line.strip().replace("\\", "/") for line in text.splitlines()]
     if not (kept := [line for line in lines if line and not line.startswith("#")]):
         raise DataError(f"{path} lists no sample: expected one a line")
+    if wrong := next((line for line in kept if "\0" in line or len(line) > LONGEST), None):
+        raise DataError(f"{path} has the line {shown(repr(wrong))}: expected a sample's name, or paths of its files")
     return kept
 
 
@@ -156,10 +161,10 @@ def _by_columns(root: Path, description: Description, split: str, lines: Sequenc
     for line in lines:
         entries = dict(zip(columns, line.split(), strict=False))
         if not PurePosixPath(entries.get("image", "")).name:
-            raise DataError(f"the list of split '{split}' has the line '{line}': expected {' '.join(columns)}")
+            raise DataError(f"the list of split '{split}' has the line '{shown(line)}': expected {' '.join(columns)}")
         row = {column: _within(entry, bases) for column, entry in entries.items()}
         image = row["image"]
-        inner = (image.relative_to(folder) if image.is_relative_to(folder) else image).with_suffix("")
+        inner = (image.relative_to(folder) if folder in image.parents else image).with_suffix("")
         inner = inner.relative_to(inner.anchor)  # of an image elsewhere: a name must not lead out of a folder
         stem = "_".join(inner.parts)
         found.stems.append(stem)
@@ -188,7 +193,7 @@ def _place_of(entry: PurePosixPath, bases: Sequence[Path]) -> Path:
 
 def _official(stem: str, first: int, folder: Path) -> str:
     """train or test, by NYUv2's official split; `first` is the number of the first frame."""
-    number = int(stem) - first + 1 if stem.isdigit() else 0
+    number = int(stem) - first + 1 if stem.isdecimal() else 0
     if not 1 <= number <= 1449:
         raise DataError(
             f"{folder} has the image {stem}: expected NYUv2's official numbers from {first} to {first + 1448}, as "
@@ -202,7 +207,7 @@ def _scenes(root: Path, description: Description) -> dict[str, str]:
         return {}
     path = root / description.scenes
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected lines of a sample and its scene ({error})") from error
     return dict(line.split(maxsplit=1) for line in lines if len(line.split(maxsplit=1)) == 2)

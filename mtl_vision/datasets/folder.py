@@ -25,6 +25,7 @@ from mtl_vision.runtime.kinds import Size, resize_pixels
 
 T = TypeVar("T")
 CORES = os.cpu_count() or 1
+NAMED = 20  # files that an error names
 ASPECT = 0.03  # relative difference of aspect ratios that a resized image may have
 
 
@@ -175,7 +176,11 @@ def in_threads(function: Callable[[int], T], count: int, text: str, workers: int
 
 
 def _names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else ["no such folder"]
+    """Some names of what is in a folder, for an error."""
+    if not folder.is_dir():
+        return ["no such folder"]
+    found = sorted(path.name for path in folder.iterdir())
+    return found[:NAMED] + [f"and {len(found) - NAMED} more"] * (len(found) > NAMED)
 
 
 @contextmanager
@@ -183,8 +188,9 @@ def _named(path: Path) -> Iterator[None]:
     """Errors name the file."""
     try:
         yield
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    except (DataError, MemoryError) as error:
+        found = error if isinstance(error, DataError) else "too large for the memory there is"
+        raise DataError(f"{path}: {found}") from error
 
 
 def _fitted(image: np.ndarray, size: Size) -> np.ndarray:

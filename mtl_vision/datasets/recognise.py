@@ -10,11 +10,13 @@ from mtl_vision.datasets.description import FILE_NAME, Description, known_descri
 from mtl_vision.datasets.files import SplitFiles, find_files, splits_there
 from mtl_vision.datasets.layouts import fitting, layouts
 from mtl_vision.datasets.targets import NormalsFiles
+from mtl_vision.datasets.text import explained
 from mtl_vision.runtime.near import did_you_mean
 
 MAT = "nyu_depth_v2_labeled.mat"
 
 
+@explained
 def describe(root: Path, named: Description | str | Path | None = None) -> Description:
     """The description of the data at `root`.
 

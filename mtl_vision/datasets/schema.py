@@ -7,6 +7,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from mtl_vision.datasets import DataError
+from mtl_vision.datasets.text import CONTROL, shown
 from mtl_vision.runtime.near import did_you_mean
 
 Folder = Annotated[str, "the name of a folder"]
@@ -18,15 +19,16 @@ def build(cls: type, data: Any, where: str) -> Any:
     """A dataclass from a mapping. Raises DataError for unknown keys, naming the nearest, and for wrong values."""
     hints = get_type_hints(cls, include_extras=True)
     if not isinstance(data, Mapping):
-        raise DataError(f"{where}: expected a mapping of {', '.join(hints)}; found {data!r}")
+        raise DataError(f"{where}: expected a mapping of {', '.join(hints)}; found {shown(repr(data))}")
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in hints:
-            raise DataError(f"{where}: unknown key '{key}'" + (did_you_mean(key, hints) or f": expected {list(hints)}"))
+            near = did_you_mean(key, hints) or f": expected {list(hints)}"
+            raise DataError(f"{where}: unknown key '{shown(str(key))}'{near}")
         try:
             values[key] = _read(value, hints[key], f"{where}: {key}")
         except (TypeError, ValueError, OverflowError):
-            raise DataError(f"{where}: {key} is {value!r}: expected {_words(hints[key])}") from None
+            raise DataError(f"{where}: {key} is {shown(repr(value))}: expected {_words(hints[key])}") from None
     return cls(**values)
 
 
@@ -49,7 +51,10 @@ def _read(value: Any, hint: Any, where: str) -> Any:
         return origin(_read(item, part, where) for item, part in zip(value, each, strict=True))
     if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         value = float(value)  # YAML takes 1e-3 for a text
-    if type(value) is not hint or (hint is float and not math.isfinite(value)):
+    wrong = (isinstance(value, str) and CONTROL.search(value)) or (
+        isinstance(value, float) and not math.isfinite(value)
+    )
+    if type(value) is not hint or wrong:
         raise TypeError
     return value
 

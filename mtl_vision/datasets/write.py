@@ -1,18 +1,17 @@
 """Write samples as a canonical folder: all of it, or nothing."""
 
-import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from mtl_vision.datasets.description import FILE_NAME, DataError, Description
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.targets import target_of
-from mtl_vision.runtime.files import png
+from mtl_vision.runtime.files import FULL, atomic_folder, png
 
 SCENES = "scenes.txt"
 
@@ -28,24 +27,33 @@ class FolderWriter:
             raise DataError(f"{self.out} is a file: choose a folder for the result")
         if self.out.exists() and any(self.out.iterdir()):
             raise DataError(f"{self.out} exists and is not empty: choose another folder, or remove it")
-        self.work = self.out.with_name(f".{self.out.name}.{os.getpid()}.partial")
 
     def __enter__(self) -> Self:
-        shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir(parents=True)
-        (self.work / FILE_NAME).write_text(self.description.to_yaml(), encoding="utf-8")
-        if self.scenes:
-            lines = "".join(f"{name} {scene}\n" for name, scene in self.scenes.items())
-            (self.work / SCENES).write_text(lines, encoding="utf-8")
+        with ExitStack() as stack:
+            self.work = stack.enter_context(self._unfinished())
+            (self.work / FILE_NAME).write_text(self.description.to_yaml(), encoding="utf-8")
+            if self.scenes:
+                lines = "".join(f"{name} {scene}\n" for name, scene in self.scenes.items())
+                (self.work / SCENES).write_text(lines, encoding="utf-8")
+            self._finish = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self.work, ignore_errors=True)
-            return
-        if self.out.exists():
-            self.out.rmdir()
-        self.work.replace(self.out)
+    def __exit__(self, *raised: Any) -> None:
+        self._finish.__exit__(*raised)
+
+    @contextmanager
+    def _unfinished(self) -> Iterator[Path]:
+        try:
+            with atomic_folder(self.out) as work:
+                yield work
+        except FileExistsError as error:
+            raise DataError(f"{self.out} was made by another process meanwhile: choose another folder") from error
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise DataError(
+                f"{self.out} can not be written ({error.strerror}): free some space on its disk, or choose another one"
+            ) from error
 
     def write(self, split: str, sample: Sample) -> None:
         """Write one sample as PNGs."""

@@ -12,6 +12,7 @@ from mtl_vision.balancers import Balancer, TaskLoss
 from mtl_vision.config import Component, Config, DataConfig, TasksConfig, plain
 from mtl_vision.datasets import splits
 from mtl_vision.datasets.classes import ClassSet
+from mtl_vision.datasets.description import DataError
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.targets import TARGETS
 from mtl_vision.engine import distributed
@@ -45,7 +46,11 @@ def data_root(config: DataConfig, make: bool = True) -> Path:
     H, W = config.size
     root = SYNTHETIC / f"synthetic_{config.synthetic_count}_{H}x{W}"
     if make and distributed.rank() == 0 and not root.exists():
-        write_rooms(root, config.synthetic_count, (H, W), workers=os.cpu_count() or 1)
+        try:
+            write_rooms(root, config.synthetic_count, (H, W), workers=os.cpu_count() or 1)
+        except DataError:
+            if not root.exists():  # else another process has made it meanwhile
+                raise
     distributed.barrier()
     return root
 

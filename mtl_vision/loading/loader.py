@@ -20,6 +20,7 @@ from mtl_vision.datasets.targets import kind_of, target_of
 from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset, unpacked
 from mtl_vision.runtime.kinds import Size
+from mtl_vision.runtime.workers import end_with_parent
 
 
 class Samples(Protocol):
@@ -189,3 +190,4 @@ def as_worker(_: int = 0) -> None:
     import cv2
 
     cv2.setNumThreads(0)  # the workers are the parallelism
+    end_with_parent()

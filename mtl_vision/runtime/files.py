@@ -1,21 +1,51 @@
 """Files and folders: written atomically, so that each appears under its name when it is complete, or not at all."""
 
+import errno
+import os
 import re
 import shutil
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 import cv2
 import numpy as np
 
-from mtl_vision.runtime.lock import lock
+from mtl_vision.runtime.lock import LockedError, lock
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what an OSError has where no more can be written
 LOCK = ".lock"  # in a folder that is being made: held by its maker
 _PARTIAL = re.compile(r"\.[0-9a-f]{12}\.partial(\..*)?")
+
+
+def read_regular(path: str | Path, most: int) -> bytes:
+    """The bytes of a regular file of at most `most` bytes. Raises OSError, whose `strerror` says what is wrong.
+
+    A pipe, a device or a socket is never waited for: it is an error, as a folder and a larger file are.
+    """
+    try:
+        _checked_size(Path(path).stat(), path, most)
+        # without waiting, should it have become a pipe meanwhile
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # NUL, or half a surrogate pair
+        raise OSError(errno.EINVAL, "no name that a file can have", str(path)) from error
+    with open(descriptor, "rb") as file:  # noqa: PTH123 (a Path opens no descriptor)
+        return file.read(_checked_size(os.fstat(descriptor), path, most))
+
+
+def _checked_size(status: os.stat_result, path: str | Path, most: int) -> int:
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+        raise OSError(errno.EINVAL, f"expected a file, found {what}", str(path))
+    if status.st_size > most:
+        found = f"expected at most {most:,} bytes, found {status.st_size:,}"
+        raise OSError(errno.EINVAL, f"too large: {found}", str(path))
+    return status.st_size
 
 
 def _partial(suffix: str = "") -> str:
@@ -59,10 +89,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
     work = path.with_name(_partial())
-    work.mkdir()
     try:
-        with (work / LOCK).open("wb") as held:
-            lock(held)
+        while (held := _made_and_locked(work)) is None:
+            work = path.with_name(_partial())
+        with held:
             yield work
         (work / LOCK).unlink()
         if path.is_dir():
@@ -76,6 +106,18 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _made_and_locked(work: Path) -> IO[bytes] | None:
+    """The lock of a new folder; None where another process took it for an abandoned one before it was locked."""
+    work.mkdir()
+    held = (work / LOCK).open("wb")
+    with suppress(LockedError):
+        lock(held)
+        if (work / LOCK).exists():
+            return held
+    held.close()
+    return None
 
 
 def sweep(folder: str | Path) -> None:
@@ -92,7 +134,8 @@ def _remove_abandoned(folder: Path) -> None:
             if _PARTIAL.fullmatch(path.name):
                 with (path / LOCK).open("r+b") as held:
                     lock(held)
-                shutil.rmtree(path, ignore_errors=True)
+                    shutil.rmtree(path, ignore_errors=True)  # locked, so that nobody begins to use it
+                shutil.rmtree(path, ignore_errors=True)  # where an open file can not be removed
 
 
 def png(pixels: np.ndarray) -> bytes:

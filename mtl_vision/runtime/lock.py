@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from contextlib import suppress
 from typing import IO
 
 if sys.platform == "win32":
@@ -30,3 +31,13 @@ def lock(file: IO[bytes]) -> None:
     except OSError as error:
         if error.errno in HELD:
             raise LockedError(error.errno, "another process is writing to it", str(file.name)) from error
+
+
+def unlock(file: IO[bytes]) -> None:
+    """End the lock, also where processes that were forked meanwhile have the file open as well."""
+    with suppress(OSError):  # a file system without locks
+        if sys.platform == "win32":
+            file.seek(2**40)
+            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_UN)

@@ -1,8 +1,9 @@
 """A set of synthetic rooms as a canonical folder: 80 % train, 10 % val, 10 % test."""
 
 import multiprocessing
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,8 +13,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mtl_vision.datasets.description import DataError, DepthFiles, Description, LabelFiles, NormalsFiles
+from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.write import FolderWriter
 from mtl_vision.runtime.kinds import Size
+from mtl_vision.runtime.workers import end_with_parent
 from mtl_vision.synthetic.render import NYU_CAMERA, NYU_SIZE, render_room
 
 
@@ -34,13 +37,23 @@ def write_rooms(out: Path, count: int, size: Size, seed: int = 0, workers: int =
     )
     tenth = max(count // 10, 1)
     splits = ["train"] * (count - 2 * tenth) + ["test"] * tenth + ["val"] * tenth
-    spawn = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of the parent hold
-    with FolderWriter(out, description) as writer, ProcessPoolExecutor(max(workers, 1), spawn) as pool:
-        seeds = range(seed * 1_000_000, seed * 1_000_000 + count)
-        with _no_main_module():
-            rooms = pool.map(partial(render_room, size=size), seeds, chunksize=8)
+    seeds = range(seed * 1_000_000, seed * 1_000_000 + count)
+    with FolderWriter(out, description) as writer, _rendered(seeds, size, workers) as rooms:
         for split, room in tqdm(zip(splits, rooms, strict=True), total=count, desc="making synthetic rooms"):
             writer.write(split, room)
+
+
+@contextmanager
+def _rendered(seeds: Sequence[int], size: Size, workers: int) -> Iterator[Iterator[Sample]]:
+    """The rooms of these seeds, from `workers` processes; when the block ends, those not yet begun are left."""
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of the parent hold
+    pool = ProcessPoolExecutor(max(workers, 1), spawn, end_with_parent)
+    try:
+        with _no_main_module(), _no_interrupts():
+            rooms = pool.map(partial(render_room, size=size), seeds)
+        yield rooms
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -54,3 +67,16 @@ def _no_main_module() -> Iterator[None]:
         yield
     finally:
         main.update(names)
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Processes that start now leave Ctrl-C, which a terminal sends to all, to this one."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -18,6 +18,7 @@ from mtl_vision.loading import cache
 from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.loading.loader import Loader
+from mtl_vision.runtime.files import LOCK
 
 
 @pytest.fixture
@@ -133,12 +134,12 @@ def test_a_failure_names_its_file_and_leaves_nothing(tmp_path: Path, root: Path,
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_what_a_killed_process_of_this_number_left_is_no_hindrance(tmp_path: Path, root: Path):
-    source = FolderDataset(root, "train")
-    folder = tmp_path / "cache" / cache._key(source)
-    left = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, root: Path):
+    left = tmp_path / "cache" / ".0123456789ab.partial"
     left.mkdir(parents=True)
-    (left / "image.npy").write_bytes(b"half")
+    for name in (LOCK, "image.npy"):
+        (left / name).write_bytes(b"half")
+    source = FolderDataset(root, "train")
     assert_equal(PackedDataset(source, tmp_path / "cache"), source)
     assert not left.exists()
 

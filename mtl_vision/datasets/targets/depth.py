@@ -8,14 +8,19 @@ import numpy as np
 from mtl_vision.datasets import DataError
 from mtl_vision.datasets.schema import Folder, Variable
 from mtl_vision.datasets.targets.base import Target, one_channel
+from mtl_vision.datasets.text import shown
 from mtl_vision.datasets.unwrap import unwrap
 
 NEAREST = 0.4  # metres; no depth camera of the kind sees nearer
+FARTHEST = 1000.0  # metres; beyond what cameras and lidars measure, and where simulators put the sky
+STEP = (1e-6, 1e3)  # metres a step: from micrometres to values in kilometres
 
 
 @dataclass(frozen=True)
 class DepthFiles:
     """metres = value * scale + offset; `invalid` is the stored value that means no depth (None: there is none).
+
+    What is not above 0, no finite number or beyond FARTHEST is no depth either.
 
     full_scale: metres at the largest value that the file's type holds, in place of scale. wraps: 16-bit values that
     start again at 0 beyond 65535. raw: folder of the maps with the sensor's holes. key: variable of .mat files.
@@ -32,8 +37,15 @@ class DepthFiles:
 
     def problem(self) -> str | None:
         """What is wrong with the section."""
-        if self.scale == 0 or self.full_scale == 0:
-            return "scale is 0: expected metres a step, such as 0.001 for millimetres"
+        low, high = STEP
+        if not low <= self.scale <= high:
+            return f"scale is {self.scale:g}: expected {low:g} to {high:g} metres a step, 0.001 for millimetres"
+        if self.full_scale is not None and not low <= self.full_scale <= 65535 * high:
+            return f"full_scale is {self.full_scale:g}: expected metres at the largest value, such as 10"
+        if abs(self.offset) > FARTHEST:
+            return f"offset is {self.offset:g}: expected metres, {-FARTHEST:g} to {FARTHEST:g}"
+        if self.invalid is not None and abs(self.invalid) > 2**32:
+            return f"invalid is {shown(str(self.invalid))}: expected a stored value, of 32 bits at most"
         if self.full_scale is not None and self.wraps:
             return "wraps needs depth.scale, not depth.full_scale: give the metres of one step"
         return None
@@ -50,11 +62,17 @@ def read(stored: np.ndarray, section: DepthFiles) -> np.ndarray:
     if section.wraps and stored.dtype != np.uint16:
         raise DataError(f"depth.wraps is for files of 16 bits, found {stored.dtype}: leave it out")
     values = unwrap(stored, NEAREST / scale) if section.wraps else stored
-    metres = values.astype(np.float32) * np.float32(scale) + np.float32(section.offset)
+    with np.errstate(over="ignore"):  # beyond what float32 holds is infinite, and none
+        metres = values.astype(np.float32) * np.float32(scale) + np.float32(section.offset)
     if section.invalid is not None:
         metres[stored == section.invalid] = 0
     metres[~np.isfinite(metres)] = 0
     return np.maximum(metres, 0)
+
+
+def finish(metres: np.ndarray, section: DepthFiles, classes: object = None) -> np.ndarray:
+    """Without what no camera measures: a single value of 1e30 m would outweigh all others."""
+    return np.where(metres <= FARTHEST, metres, np.float32(0))
 
 
 def write(depth: np.ndarray, section: DepthFiles) -> np.ndarray:
@@ -65,4 +83,4 @@ def write(depth: np.ndarray, section: DepthFiles) -> np.ndarray:
     return np.where(depth > 0, value, section.invalid or 0).astype(np.uint16)
 
 
-DEPTH = Target("depth", "scalar_map", read, write=write, length=True)
+DEPTH = Target("depth", "scalar_map", read, finish, write, length=True)

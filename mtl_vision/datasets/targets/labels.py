@@ -9,6 +9,7 @@ from mtl_vision.datasets import DataError
 from mtl_vision.datasets.classes import ClassSet, Palette, class_set, label_table, make_palette
 from mtl_vision.datasets.schema import Folder, Variable
 from mtl_vision.datasets.targets.base import Target, one_channel
+from mtl_vision.datasets.text import shown
 from mtl_vision.runtime.kinds import IGNORE
 
 
@@ -42,10 +43,10 @@ class LabelFiles:
         if len(classes.palette) != count:
             return f"palette has {len(classes.palette)} colours for {count} classes"
         if any(not 0 <= part <= 255 for colour in self.palette or () for part in colour):
-            return f"palette is {self.palette}: expected red, green and blue, each 0 to 255"
-        if not 0 <= self.first <= 65536 - count or self.void > 65535:
+            return f"palette is {shown(str(self.palette))}: expected red, green and blue, each 0 to 255"
+        if not 0 <= self.first <= 65536 - count or not -65536 <= self.void <= 65535:
             expected = "expected values of 16 bits at most (a negative .void where there is none)"
-            return f"first is {self.first}, .void {self.void}: {expected}"
+            return f"first is {shown(str(self.first))}, .void {shown(str(self.void))}: {expected}"
         return None
 
     def read_in(self, classes: str | None) -> ClassSet:
@@ -73,7 +74,9 @@ class InstancesFiles:
 def read(stored: np.ndarray, section: object) -> np.ndarray:
     """The stored values as whole numbers (H, W) int32."""
     stored = one_channel(stored)
-    rounded = np.nan_to_num(stored, nan=0.5).round() if stored.dtype.kind == "f" else stored
+    rounded = stored
+    if stored.dtype.kind == "f":
+        rounded = np.nan_to_num(stored.astype(np.float64), nan=0.5).round().clip(-(2**30), 2**30)
     if rounded is not stored and not np.array_equal(rounded, stored):
         raise DataError("expected whole numbers, the classes' ids; found others")
     return rounded.astype(np.int64).clip(-(2**30), 2**30).astype(np.int32)  # OpenCV has no 64-bit images

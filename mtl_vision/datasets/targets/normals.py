@@ -11,11 +11,15 @@ from mtl_vision.datasets import DataError
 from mtl_vision.datasets.normals import normals_from_depth
 from mtl_vision.datasets.schema import Folder, Variable
 from mtl_vision.datasets.targets.base import Target
+from mtl_vision.datasets.text import shown
 from mtl_vision.runtime.kinds import KINDS, normalise
 
 if TYPE_CHECKING:
     from mtl_vision.datasets.classes import ClassSet
     from mtl_vision.datasets.sample import Sample
+
+
+LONGEST = 1e4  # of a stored vector that has a length at all
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class NormalsFiles:
         """What is wrong with the section."""
         if sorted(axis.removeprefix("-") for axis in self.axes) == ["x", "y", "z"]:
             return None
-        return f"axes is {list(self.axes)}: expected x, y and z once each, or negated (-x)"
+        return f"axes is {shown(str(list(self.axes)))}: expected x, y and z once each, or negated (-x)"
 
 
 def read(stored: np.ndarray, section: NormalsFiles) -> np.ndarray:
@@ -45,7 +49,7 @@ def read(stored: np.ndarray, section: NormalsFiles) -> np.ndarray:
         found = f"{stored.dtype} of shape {stored.shape}"
         raise DataError(f"expected three channels of 8 or 16 bits, (n + 1) / 2, or vectors of floats; found {found}")
     if stored.dtype.kind == "f":
-        vectors = np.nan_to_num(stored.astype(np.float32), posinf=0, neginf=0)
+        vectors = np.where(np.abs(stored) < LONGEST, stored, 0).astype(np.float32)  # NaN is none either
     else:
         vectors = stored.astype(np.float32) / (np.iinfo(stored.dtype).max / 2) - 1
     return np.stack([vectors[..., "xyz".index(a[-1])] * (-1 if a[0] == "-" else 1) for a in section.axes], axis=-1)
