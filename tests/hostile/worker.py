@@ -44,9 +44,7 @@ class Guard:
         paths: tuple[Any, ...] = ()
         if event == "open":
             paths = arguments[:1] if arguments[2] & WRITING else ()
-        elif event == "os.truncate" or (
-            event in CHANGES and arguments[-1] in (-1, None)
-        ):  # else below a folder's number
+        elif event == "os.truncate" or (event in CHANGES and arguments[-1] in (-1, None)):
             paths = arguments[:2] if event in ("os.rename", "os.link") else arguments[:1]
         outside = [str(path) for path in paths if not self._inside(path, follow=event == "open")]
         if outside or event in FOREIGN:
