@@ -9,6 +9,8 @@ run.export("model.onnx")
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mtl_vision.importing import needs
+
 __version__ = "0.1.0"
 __all__ = ["Config", "Run", "load", "train"]
 
@@ -20,5 +22,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """The API is imported when it is first used: torch takes seconds, and the runtime does without it."""
     if name in __all__:
-        return getattr(import_module("mtl_vision.config" if name == "Config" else "mtl_vision.api"), name)
+        try:
+            return getattr(import_module("mtl_vision.config" if name == "Config" else "mtl_vision.api"), name)
+        except ImportError as error:
+            raise ImportError(needs("mtl_vision", error, "train"), name=error.name) from error
     raise AttributeError(f"module 'mtl_vision' has no attribute '{name}'")
