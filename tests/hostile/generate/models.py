@@ -48,7 +48,11 @@ def make_base(folder: Path) -> Base:
         build_model(folder / "any.onnx", Manifest(OUTPUTS, *SIZE, stride=8, dynamic_size=True)),
     ]
     files = [path.read_bytes() for path in paths]
-    return Base(files, [onnx.load_from_string(data) for data in files], asdict(says))
+    graphs = [onnx.load_from_string(data) for data in files]
+    for graph in graphs:  # as of the first format, which has no checksum: what is changed is not refused for that alone
+        text = {entry.key: entry.value for entry in graph.metadata_props}[MANIFEST_KEY]
+        helper.set_model_props(graph, {MANIFEST_KEY: json.dumps(json.loads(text) | {"format_version": 1})})
+    return Base([*files, *(graph.SerializeToString() for graph in graphs)], graphs, asdict(says))
 
 
 def generate(random: Random, base: Base, folder: Path) -> Case:
@@ -59,14 +63,15 @@ def generate(random: Random, base: Base, folder: Path) -> Case:
     if way < 0.6:
         text = _text(random, damaged_tree(random, base.manifest, cwd))
         if way < 0.1:
-            text = damaged(random, text.encode()).decode(errors="surrogateescape")
+            text = damaged(random, text.encode(errors="surrogatepass")).decode(errors="surrogateescape")
         return Case(text)
     if way < 0.75:
         return Case(damaged(random, random.choice(base.files), base.files))
     graph = onnx.ModelProto()
     graph.CopyFrom(random.choice(base.graphs))
     if way < 0.85:
-        text = _text(random, damaged_tree(random, base.manifest, cwd)).encode(errors="replace").decode()
+        tree = damaged_tree(random, base.manifest | {"format_version": 1}, cwd)
+        text = _text(random, tree).encode(errors="replace").decode()
         helper.set_model_props(graph, {MANIFEST_KEY: text})
     else:
         _other_output(random, graph)
