@@ -50,8 +50,9 @@ def make_base(folder: Path) -> Base:
     files = [path.read_bytes() for path in paths]
     graphs = [onnx.load_from_string(data) for data in files]
     for graph in graphs:  # as of the first format, which has no checksum: what is changed is not refused for that alone
-        text = {entry.key: entry.value for entry in graph.metadata_props}[MANIFEST_KEY]
-        helper.set_model_props(graph, {MANIFEST_KEY: json.dumps(json.loads(text) | {"format_version": 1})})
+        dynamic = graph is graphs[-1]
+        text = json.dumps(asdict(says) | {"dynamic_size": dynamic, "format_version": 1})
+        helper.set_model_props(graph, {MANIFEST_KEY: text})
     return Base([*files, *(graph.SerializeToString() for graph in graphs)], graphs, asdict(says))
 
 
