@@ -8,10 +8,9 @@ from pathlib import Path
 from threading import Event
 from typing import NoReturn
 
-import cv2
-
 from mtl_vision.runtime.contract import ModelError
 from mtl_vision.runtime.headers import MAX_PIXELS
+from mtl_vision.runtime.images import quiet_decoders
 from mtl_vision.runtime.inputs import collect
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.pipeline import RESULTS, Summary, run
@@ -45,8 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if min(args.batch, args.max_pixels, 1 if args.threads is None else args.threads) < 1:
         parser.error("--batch, --max-pixels and --threads take whole numbers of 1 or more")
-    # OpenCV's own complaints about bad files would tear the progress bar; errors say what is wrong
-    (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
     interrupted, before = Event(), signal.getsignal(signal.SIGINT)
 
     def interrupt(number: int, frame: object) -> None:
@@ -61,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
         signal.signal(signal.SIGINT, interrupt)
         options = {name: getattr(args, name) for name in ("save", "raw", "batch", "max_pixels", "quiet")}
-        summary = run(model, items, args.out, **options, stopped=interrupted.is_set)
+        with quiet_decoders():  # their words would tear the progress bar; errors say what is wrong
+            summary = run(model, items, args.out, **options, stopped=interrupted.is_set)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (ModelError, OSError, ValueError) as error:

@@ -2,6 +2,9 @@
 
 import os
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -131,10 +134,38 @@ def decode_rgb(data: bytes, header: Header, fill: tuple[int, int, int]) -> np.nd
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"expected 8 or 16 bits a channel, found {pixels.dtype}; convert it to an 8-bit image")
     is_tiff = header.format == "TIFF"
+    if is_tiff and (pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0]).all() and not headers.can_be_flat(data):
+        raise ImageError("its data are damaged: all its pixels would be of one colour")
     # OpenCV turns TIFF itself, and multiplies its 8-bit colours by alpha
     rgb = _to_rgb(pixels, fill, premultiplied=is_tiff and pixels.dtype == np.uint8)
     del pixels  # what follows may take as much again
     return np.ascontiguousarray(rgb if is_tiff else _turn(rgb, _orientation(data)))
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Within the block, what OpenCV, libpng, libjpeg and libtiff print about bad files is lost; `sys.stderr` is not.
+
+    For a whole program: the libraries write to file descriptor 2, which all threads share. Python's stderr gets
+    another one meanwhile.
+    """
+    (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
+    python = sys.stderr
+    try:
+        kept, moves = os.dup(2), python.fileno() == 2
+    except (OSError, AttributeError):  # it is closed, or in memory: io.UnsupportedOperation is an OSError
+        yield
+        return
+    with open(kept, "w", 1, python.encoding, python.errors) as moved, open(os.devnull, "wb") as nothing:  # noqa: PTH123
+        python.flush()
+        sys.stderr = moved if moves else python
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            moved.flush()
+            os.dup2(kept, 2)
+            sys.stderr = python
 
 
 def _orientation(data: bytes) -> int:

@@ -8,9 +8,9 @@ from mtl_vision.runtime.headers.jpeg import jpeg
 from mtl_vision.runtime.headers.jpeg2000 import jpeg2000
 from mtl_vision.runtime.headers.png import bare, png
 from mtl_vision.runtime.headers.simple import bmp, gif, pnm, webp
-from mtl_vision.runtime.headers.tiff import tiff
+from mtl_vision.runtime.headers.tiff import can_be_flat, tiff
 
-__all__ = ["MAX_PIXELS", "Header", "ImageError", "bare", "check"]
+__all__ = ["MAX_PIXELS", "Header", "ImageError", "bare", "can_be_flat", "check"]
 
 MAX_PIXELS = 2**28  # a 200 megapixel phone photo passes
 
@@ -66,11 +66,11 @@ def check(data: bytes, max_bytes: int | None = None, max_pixels: int = MAX_PIXEL
         raise ImageError(f"not an image that can be read here ({READ} can), or its beginning is damaged")
     try:
         header = read(data)
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:  # a place beyond the end
         raise ImageError("the file is truncated, or damaged: its header has no end; copy it again") from error
     if header.pixels > max_pixels:
         raise ImageError(
-            f"too large: expected at most {max_pixels / 1e6:.6g} megapixels, found {header.width} x {header.height} "
+            f"too large: expected at most {max_pixels / 1e6:.3g} megapixels, found {header.width} x {header.height} "
             f"({header.pixels / 1e6:.0f} megapixels); make it smaller"
         )
     if header.reading > max_bytes:
