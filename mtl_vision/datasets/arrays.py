@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 import scipy.io
 from PIL import Image
 
 from mtl_vision.datasets import DataError
 from mtl_vision.datasets.text import shown
+from mtl_vision.runtime import headers
 from mtl_vision.runtime.files import read_regular
-from mtl_vision.runtime.images import ImageError, read_image
+from mtl_vision.runtime.images import ImageError, decode, read_image
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 SUFFIXES = (*IMAGES, ".npy", ".mat")
-MOST = 2**28  # bytes of a file, and of the values in it
+MOST = 2**28  # bytes of a file, and of the values in it, which may be of four bytes each
 HEADER = 1024  # bytes of a .npy file's header: numpy writes 128
 NUMBERS = {"double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 COMPRESSED = 15  # the type of a compressed element of a .mat file
@@ -66,22 +66,18 @@ def reading(path: Path, what: str) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except (OSError, ImageError) as error:
-        found = (error.strerror if isinstance(error, OSError) else None) or error
-        raise DataError(f"{path}: {found}; replace it, or remove its sample") from error
+    except ImageError as error:
+        raise DataError(f"{path}: {error}; replace it, or remove its sample") from error
     except Exception as error:
-        found = shown(" ".join(repr(error).split()))
+        found = shown(" ".join(str(getattr(error, "strerror", None) or repr(error)).split()))
         raise DataError(f"{path}: not a readable {what} ({found}); replace it, or remove its sample") from error
 
 
 def _map_image(data: bytes) -> np.ndarray:
-    is_png = data.startswith(b"\x89PNG")
-    if is_png and data[25:26] == b"\x03":  # a palette's ids, which OpenCV would give as colours
-        return np.array(Image.open(io.BytesIO(data)))
-    cut = is_png and b"IEND" not in data  # some versions of OpenCV give half an image then
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data and not cut else None
-    if array is None:
-        raise ValueError(f"{len(data)} bytes")
+    header = headers.check(data, max_bytes=4 * MOST, max_pixels=MOST // 4)
+    if header.format == "PNG" and data[25:26] == b"\x03":  # a palette's ids, which OpenCV would give as colours
+        return np.array(Image.open(io.BytesIO(headers.bare(data))))
+    array = decode(data, header)
     return array[..., ::-1] if array.ndim == 3 and array.shape[2] == 3 else array
 
 
@@ -89,9 +85,9 @@ def _npy(data: bytes) -> np.ndarray:
     """An array of numbers, where the file is as long as its header says."""
     if data.startswith(b"PK"):
         raise DataError("expected one array, found an archive of several (.npz): save each as .npy")
-    file, headers = io.BytesIO(data), np.lib.format
-    read_header = {(1, 0): headers.read_array_header_1_0, (2, 0): headers.read_array_header_2_0}
-    shape, columns_first, dtype = read_header[headers.read_magic(file)](file, max_header_size=HEADER)
+    file, npy = io.BytesIO(data), np.lib.format
+    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
+    shape, columns_first, dtype = read_header(file, max_header_size=HEADER)
     start, count = file.tell(), math.prod(shape)
     if dtype.kind not in "uif" or min(shape, default=0) < 1 or count * dtype.itemsize > len(data) - start:
         found = f"{shown(str(dtype))} of {shown(str(shape))} in {len(data) - start:,} bytes"

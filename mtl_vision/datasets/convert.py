@@ -11,7 +11,7 @@ from mtl_vision.datasets.nyuv2_mat import NYUv2Mat
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.splits import readable_part
 from mtl_vision.datasets.targets import DepthFiles, InstancesFiles, LabelFiles, NormalsFiles
-from mtl_vision.datasets.write import FolderWriter
+from mtl_vision.datasets.write import FolderWriter, stem_of
 from mtl_vision.runtime.kinds import Size
 
 STRETCH = 0.02  # relative difference of aspect ratios that is not visible
@@ -73,6 +73,9 @@ def convert_folder(
     )
     places = [(source, index) for source in sources for index in range(len(source))]
     scenes = {stem: scene for source in sources for stem, scene in source.scenes.items()}
+    long = [source.stems[index] for source, index in places if stem_of(source.stems[index]) != source.stems[index]]
+    if long:
+        print(f"{len(long)} names are too long for a file: shortened, with a hash, such as {stem_of(long[0])}")
     with FolderWriter(out, description, scenes) as writer:
 
         def store(number: int) -> None:

@@ -7,18 +7,27 @@ numbers.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
-import scipy.io
 
+from mtl_vision.datasets.arrays import MOST, read_mat, reading
 from mtl_vision.datasets.camera import CAMERAS, camera_at
 from mtl_vision.datasets.classes import facts, label_table
 from mtl_vision.datasets.description import DataError
 from mtl_vision.datasets.normals import normals_from_depth
 from mtl_vision.datasets.sample import Sample
+from mtl_vision.datasets.targets.depth import FARTHEST
+from mtl_vision.datasets.text import shown
+from mtl_vision.runtime.files import read_regular
 from mtl_vision.runtime.kinds import IGNORE
+
+MAT = "nyu_depth_v2_labeled.mat (MATLAB v7.3)"
+NUMBERS = {np.dtype(one).str for one in "bBhHiIfd"}
+TYPES = {"images": {"|u1"}, "instances": {"|u1"}}
+FRAMES = 100_000  # that a file may have; the published one has 1449
+SCENE = 200  # characters of a scene's name
 
 
 class NYUv2Mat:
@@ -37,33 +46,58 @@ class NYUv2Mat:
         depth: Literal["filled", "raw"] = "filled",
         normals: bool = True,
     ) -> None:
-        self.normals = normals
-        try:
-            self.file = h5py.File(path, "r")
-        except OSError as error:
-            expected = "expected nyu_depth_v2_labeled.mat (MATLAB v7.3)"
-            raise DataError(f"{path} is no HDF5 file ({error}); {expected}") from error
+        self.path, self.normals = path, normals
         self.depths = {"filled": "depths", "raw": "rawDepths"}[depth]
-        self.has_instances = "instances" in self.file
+        with reading(path, MAT):
+            if path.exists() and not path.is_file():
+                raise DataError(f"expected {MAT}, found a folder, a device or a pipe")
+            try:
+                self.file = h5py.File(path, "r")
+            except OSError as error:
+                raise DataError(f"no HDF5 file ({error}); expected {MAT}") from error
+            self.has_instances = "instances" in self.file
+            self._expect_maps()
+            self.scenes = self._scenes() if "scenes" in self.file else {}
+        self.table = label_table("nyu894", classes, first=1, void=0)
+        self.test = _test_indices(splits, len(self))
+
+    def _expect_maps(self) -> None:
+        """Raises DataError where the maps are not those of the published file, or not in the file itself."""
         maps = (self.depths, "labels", "instances") if self.has_instances else (self.depths, "labels")
         for key, rank in (("images", 4), *((key, 3) for key in maps)):
-            found = self.file.get(key)
-            if not isinstance(found, h5py.Dataset) or found.ndim != rank:
-                raise DataError(f"{path}: expected '{key}' of {rank} dimensions, found {list(self.file)}")
+            found = self._inside(key)
+            if found is None or found.ndim != rank or found.dtype.str not in TYPES.get(key, NUMBERS):
+                raise DataError(f"expected '{key}' of {rank} dimensions, found {shown(str(list(self.file)))}")
         shapes = {key: self._dataset(key).shape for key in ("images", *maps)}
         N, channels, *size = shapes["images"]
         if channels != 3 or any(shapes[key] != (N, *size) for key in maps):
             raise DataError(
-                f"{path}: expected images (N, 3, W, H), depths and labels (N, W, H), as MATLAB writes them; "
-                f"found {shapes}"
+                f"expected images (N, 3, W, H), depths and labels (N, W, H), as MATLAB writes them; found {shapes}"
             )
-        self.table = label_table("nyu894", classes, first=1, void=0)
-        self.test = _test_indices(splits, len(self))
-        self.scenes: dict[str, str] = {}
-        if "scenes" in self.file:  # MATLAB keeps a cell of texts as references to arrays of character codes
-            references = self._dataset("scenes")[()].ravel()
-            texts = ["".join(map(chr, self.file[one][()].ravel())) for one in references]  # type: ignore[index]
-            self.scenes = {f"{number:04d}": text for number, text in enumerate(texts, 1)}
+        if N > FRAMES or not 0 < size[0] * size[1] <= MOST // 16:
+            expected = f"expected at most {FRAMES:,} frames of {MOST // 16:,} pixels"
+            raise DataError(f"{expected}, found images {shapes['images']}")
+
+    def _inside(self, key: Any) -> h5py.Dataset | None:
+        """A dataset whose values are in this file; a link would have other files read."""
+        if isinstance(key, str) and not isinstance(self.file.get(key, getlink=True), h5py.HardLink):
+            return None
+        found = self.file[key]
+        if not isinstance(found, h5py.Dataset) or found.external is not None or found.is_virtual:
+            return None
+        return found
+
+    def _scenes(self) -> dict[str, str]:
+        """By the frames' names. MATLAB keeps a cell of texts as references to arrays of character codes."""
+        cell = self._inside("scenes")
+        if cell is None or cell.dtype != h5py.ref_dtype or cell.size != len(self):
+            raise DataError(f"expected a reference for each of the {len(self)} frames as 'scenes'")
+        scenes: dict[str, str] = {}
+        for number, text in enumerate(map(self._inside, cell[()].ravel()), 1):
+            if text is None or text.dtype.kind != "u" or not text.shape or text.size > SCENE:  # type: ignore[operator]
+                raise DataError(f"expected texts of at most {SCENE} characters as 'scenes'")
+            scenes[f"{number:04d}"] = "".join(map(chr, text[()].ravel()))
+        return scenes
 
     def __len__(self) -> int:
         return int(self._dataset("images").shape[0])
@@ -77,10 +111,16 @@ class NYUv2Mat:
         return np.ascontiguousarray(self._dataset(key)[index].T)  # (3, W, H) becomes (H, W, 3)
 
     def __getitem__(self, index: int) -> tuple[str, Sample]:
-        """One frame, 0-based; its name is the official 1-based number."""
+        """One frame, 0-based; its name is the official 1-based number. Raises DataError."""
+        if index >= len(self):
+            raise IndexError(index)
+        with reading(self.path, MAT):
+            return self._read(index)
+
+    def _read(self, index: int) -> tuple[str, Sample]:
         image, labels = self._map("images", index), self._map("labels", index)
         depth = self._map(self.depths, index).astype(np.float32)
-        depth[~np.isfinite(depth)] = 0
+        depth[~((depth > 0) & (depth <= FARTHEST))] = 0
         camera = camera_at(CAMERAS["nyuv2"], image.shape[:2])
         targets = {"depth": depth, "segmentation": self.table[labels]}
         if self.normals:
@@ -103,7 +143,7 @@ def _test_indices(splits: Path | None, count: int) -> set[int]:
     """1-based numbers of the test frames: from splits.mat, else the published ones, which are for the full set."""
     if splits is not None:
         try:
-            return {int(i) for i in scipy.io.loadmat(splits)["testNdxs"].ravel()}
+            return {int(i) for i in read_mat(read_regular(splits, MOST), "testNdxs").ravel()}
         except Exception as error:  # scipy raises many types of error for other files
             raise DataError(f"{splits}: expected the official splits.mat with testNdxs ({error!r})") from error
     if count != 1449:

@@ -1,5 +1,7 @@
 """Write samples as a canonical folder: all of it, or nothing."""
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -11,9 +13,11 @@ import numpy as np
 from mtl_vision.datasets.description import FILE_NAME, DataError, Description
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.targets import target_of
+from mtl_vision.datasets.text import expect_name
 from mtl_vision.runtime.files import FULL, atomic_folder, png
 
 SCENES = "scenes.txt"
+LONGEST = 255  # bytes of a file's name, where file systems have limits
 
 
 class FolderWriter:
@@ -33,8 +37,9 @@ class FolderWriter:
             self.work = stack.enter_context(self._unfinished())
             (self.work / FILE_NAME).write_text(self.description.to_yaml(), encoding="utf-8")
             if self.scenes:
-                lines = "".join(f"{name} {scene}\n" for name, scene in self.scenes.items())
-                (self.work / SCENES).write_text(lines, encoding="utf-8")
+                # a scene is one line, whatever it is called
+                lines = "".join(f"{stem_of(name)} {' '.join(scene.split())}\n" for name, scene in self.scenes.items())
+                (self.work / SCENES).write_text(lines, encoding="utf-8", errors="backslashreplace")
             self._finish = stack.pop_all()
         return self
 
@@ -70,6 +75,19 @@ class FolderWriter:
             self._png(split, section.folder, sample.name, pixels)
 
     def _png(self, split: str, folder: str, stem: str, array: np.ndarray) -> None:
-        path = self.work / self.description.splits.get(split, split) / folder / f"{stem}.png"
+        path = self.work / self.description.splits.get(split, split) / folder / f"{stem_of(stem)}.png"
+        if ".." in path.parts or not path.is_relative_to(self.work):
+            raise DataError(f"split '{split}' would be written to {path}: expected a place in {self.out}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(array))
+
+
+def stem_of(name: str) -> str:
+    """What a sample's files are called: its name, the end of one that is too long as a hash. Raises DataError."""
+    name = expect_name(name, "the name of a sample")
+    if len(os.fsencode(name)) <= LONGEST - len(".png"):
+        return name
+    end = f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
+    while len(os.fsencode(f"{name}{end}.png")) > LONGEST:
+        name = name[:-1]
+    return name + end

@@ -108,9 +108,9 @@ def test_the_published_split_is_for_the_whole_set(tmp_path: Path, mat: Path):
 
 def test_a_file_that_is_no_hdf5(tmp_path: Path):
     (tmp_path / "a.mat").write_text("hello")
-    with pytest.raises(DataError, match=r"a\.mat is no HDF5 file.*expected nyu_depth_v2_labeled\.mat"):
+    with pytest.raises(DataError, match=r"a\.mat: no HDF5 file.*expected nyu_depth_v2_labeled\.mat"):
         NYUv2Mat(tmp_path / "a.mat")
-    with pytest.raises(DataError, match=r"b\.mat is no HDF5 file .*No such file"):
+    with pytest.raises(DataError, match=r"b\.mat: no HDF5 file .*No such file"):
         NYUv2Mat(tmp_path / "b.mat")
 
 
