@@ -91,7 +91,7 @@ class ModelConfig:
 
     Args:
         backbone: a timm name, or a component
-        pretrained: timm's weights (true), none (false), or a local file of weights
+        pretrained: timm's weights (true), none (false), or a local file: of a backbone, or a run's model.safetensors
     """
 
     backbone: str | Component = "mobilenetv4_conv_small"

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import nn
 
+from mtl_vision.models import weights
 from mtl_vision.runtime.files import atomic_path, atomic_write
 
 CHECKPOINT = "checkpoint.pt"
@@ -30,16 +31,14 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint and set the random generators to where they were. Raises ValueError for what is none."""
     try:
         parts = torch.load(path, map_location="cpu", weights_only=True)
+        if not (isinstance(parts, dict) and {"rng", "cuda_rng"} <= parts.keys()):
+            raise ValueError("no checkpoint of a training")
         torch.set_rng_state(parts.pop("rng"))
         cuda_rng = parts.pop("cuda_rng")
         if cuda_rng and torch.cuda.is_available():
             torch.cuda.set_rng_state(cuda_rng[0])
-    except OSError:
-        raise
-    except Exception as error:  # torch raises many types, some with pages of advice
-        raise ValueError(
-            f"{path} is no checkpoint of a training, or damaged: remove it to start the run anew"
-        ) from error
+    except Exception as error:
+        raise ValueError(f"{path} {weights.fault(error)}; remove it to start the run anew") from error
     return parts
 
 

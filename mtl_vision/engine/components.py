@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from mtl_vision.config import Component
 from mtl_vision.runtime.near import did_you_mean
@@ -28,7 +28,7 @@ def class_of(name: str, base: type) -> Any:
         cls = resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"cannot import '{name}' ({error}): expected the import path of a {base.__name__}") from error
-    if not (isinstance(cls, type) and issubclass(cls, base)):
+    if not (isinstance(cls, type) and issubclass(cls, base)) or cls.__name__.startswith("_"):
         raise ValueError(f"'{name}' is {cls!r}: expected the import path of a {base.__name__}")
     return cls
 
@@ -38,17 +38,34 @@ def import_path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def make(component: Component, *arguments: Any) -> Any:
-    """The object: its class called with the arguments and the settings, components among them made first."""
-    return class_of(component.class_path, object)(*arguments, **made(component.init_args))
+def make(component: Component, base: type, *arguments: Any) -> Any:
+    """The object: its class, one of `base`, called with the arguments and the settings."""
+    cls = class_of(component.class_path, base)
+    return cls(*arguments, **made(component.init_args, cls))
 
 
-def made(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with components (mappings with a class_path) turned into objects."""
+def made(settings: Mapping[str, Any], cls: type) -> dict[str, Any]:
+    """The settings of `cls` with components (mappings with a class_path) turned into objects.
+
+    Raises ValueError for a component where `cls` does not take one: a recipe calls no other classes.
+    """
     return {
-        key: make(Component(**value)) if isinstance(value, Mapping) and "class_path" in value else value
+        key: make(Component(value["class_path"], value.get("init_args", {})), _base(cls, key))
+        if isinstance(value, Mapping) and "class_path" in value
+        else value
         for key, value in settings.items()
     }
+
+
+def _base(cls: type, setting: str) -> type:
+    """The class that a setting is annotated with, alone or beside others: Backbone for Backbone | str."""
+    for owner in cls.__mro__:  # a constructor may hand the rest of its arguments on to its base's
+        hint = get_type_hints(vars(owner)["__init__"]).get(setting) if "__init__" in vars(owner) else None
+        if hint is not None:
+            for base in get_args(hint) or (hint,):
+                if isinstance(base, type) and base not in (Any, object) and base.__module__ != "builtins":
+                    return base
+    raise ValueError(f"{setting} names a class: expected a value, {cls.__name__} takes no component there")
 
 
 def _subclasses(base: type) -> Iterator[type]:
