@@ -6,6 +6,7 @@ maps = run.predict("photo.jpg")
 run.export("model.onnx")
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ __all__ = ["Config", "Run", "load", "train"]
 if TYPE_CHECKING:
     from mtl_vision.api import Run, load, train
     from mtl_vision.config import Config
+
+# onnxruntime reads this when it is imported; otherwise it keeps a device id in the home folder and looks up a host
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

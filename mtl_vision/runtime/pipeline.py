@@ -141,13 +141,12 @@ def _run_network(model: Predictor, groups: Iterable[list[Job]], stopped: Callabl
         if stopped():
             return
         ready = [job.prepared for job in group if job.prepared is not None]  # all of the group, or none
-        started, error = time.perf_counter(), None
-        try:
-            found = model.run_prepared(ready) if ready else []
-        except Exception as failure:
-            found, error = [{}] * len(ready), f"the network failed: {failure}"
-        for job, maps in zip(group, found, strict=False):
-            job.maps, job.error = maps, error
+        started = time.perf_counter()
+        for job, maps in zip(group, model.run_prepared(ready) if ready else [], strict=False):
+            if isinstance(maps, Exception):
+                job.error = str(maps)
+            else:
+                job.maps = maps
             job.seconds += (time.perf_counter() - started) / len(group)
         yield from group
 
