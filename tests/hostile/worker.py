@@ -53,12 +53,12 @@ class Guard:
 
     def _inside(self, path: Any, follow: bool) -> bool:
         """Whether a path is `out` or in it; follow: where it leads, if it is a link."""
-        if isinstance(path, int) or path == os.devnull:
+        if isinstance(path, int):
             return True
         folder, name = os.path.split(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100 - it is no Path
         full = os.path.realpath(os.path.join(folder, name) if follow else folder)  # noqa: PTH118
         full = full if follow else f"{full}/{name}"
-        return full == self.out or full.startswith(f"{self.out}/")
+        return full in (self.out, os.devnull) or full.startswith(f"{self.out}/")
 
 
 def main(kind: str, seed: int, numbers: range, folder: Path, log: BinaryIO) -> None:
