@@ -173,7 +173,7 @@ def go_on_recording(folder: Path, whole: bool) -> None:
         return True
 
     if outcome(go_on, ValueError, OSError):
-        last = (folder / "history.jsonl").read_text().splitlines()[-1]
+        last = (folder / "history.jsonl").read_bytes().splitlines()[-1]
         assert json.loads(last) == {"step": 1, "loss": {"depth": 0.5}}, f"{last!r:.300}"
 
 
