@@ -21,7 +21,7 @@ SUFFIXES = frozenset(
 MAX_FILE = 2**30  # bytes
 FILL = (124, 116, 104)  # the mean of ImageNet's pixels, RGB
 
-BAND = 64  # rows
+BAND = 2**18  # pixels
 
 _EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as in JPEG, PNG and WebP
 
@@ -208,9 +208,10 @@ def _over(rgb: np.ndarray, alpha: np.ndarray, fill: tuple[int, int, int], premul
     """Lay colours (H, W, 3) of opacity (H, W, 1), both uint8, over `fill`."""
     if alpha.min(initial=255) == 255:
         return rgb
+    size, rgb, alpha = rgb.shape, rgb.reshape(-1, 3), alpha.reshape(-1, 1)
     found = np.empty(rgb.shape, np.uint8)
     for i in range(0, len(rgb), BAND):  # the sums are of floats: they take many times as much memory
         cover = alpha[i : i + BAND].astype(np.float32) / 255
         light = rgb[i : i + BAND] if premultiplied else rgb[i : i + BAND] * cover
         found[i : i + BAND] = np.rint(light + (1 - cover) * np.array(fill, np.float32)).clip(0, 255)
-    return found
+    return found.reshape(size)

@@ -47,7 +47,8 @@ def can_be_flat(data: bytes) -> bool:
     """
     _, compression, parts = _read(data)
     known = compression in (None, PLAIN, *DEFLATE)  # checked in full, or too odd
-    return known or all(part.length <= 1024 + part.size // 32 + 8 * part.rows for part in parts)
+    head = 1024 if compression == JPEG else 64  # of a part: a JPEG has its tables there
+    return known or all(part.length <= head + part.size // 32 + 5 * part.rows for part in parts)
 
 
 def _read(data: bytes) -> tuple[Header, int | None, list[_Part]]:
