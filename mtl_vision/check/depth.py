@@ -6,6 +6,7 @@ import numpy as np
 
 from mtl_vision.check.statistics import OK, UNKNOWN, SplitStatistics, Verdict, fault, set_keys
 from mtl_vision.datasets.description import DepthFiles
+from mtl_vision.datasets.targets.depth import FARTHEST
 
 PLAUSIBLE = (0.4, 20.0)  # metres: no room has a median beyond
 SURE = (1.0, 10.0)  # between the two it may be a close view or a hall, or a small split in another unit
@@ -13,6 +14,7 @@ ROOM = (0.7, 7.0)  # a decade about the usual 2 to 3 metres: exactly one power o
 NEAR, HALL = 3.0, 6.0  # metres: first percentile and median beyond which nothing is near the camera
 FEW = 4  # samples; fewer may all show a hall
 MIN_JUMPS = 10
+NAMED = 5  # samples
 
 
 def unit(split: SplitStatistics) -> Verdict:
@@ -62,6 +64,23 @@ def _wrong_scale(fmt: DepthFiles, median: float) -> Verdict:
     return fault(
         f"{found}; another unit: {_scale(fmt)} -> depth.{key} {scaled[key]:g} makes it {median * factor:.2f} m",
         set_keys("depth", **scaled),
+    )
+
+
+def reach(split: SplitStatistics) -> Verdict:
+    """Whether some maps have depth beyond what any camera measures, where the others are in metres."""
+    known = [sample for sample in split.samples if sample.depth is not None and sample.depth.size]
+    if not known:
+        return UNKNOWN
+    far = [sample for sample in known if sample.farthest > FARTHEST]
+    median = float(np.median(np.concatenate([sample.depth for sample in known])))  # type: ignore[misc]
+    if not far or median > FARTHEST:  # then `unit` says so
+        return OK if not far else UNKNOWN
+    names = ", ".join(sample.stem for sample in far[:NAMED]) + f" and {len(far) - NAMED} more" * (len(far) > NAMED)
+    return fault(
+        f"depth beyond {FARTHEST:g} m in {len(far)} of {len(known)} samples ({names}; up to "
+        f"{max(sample.farthest for sample in far):.3g} m), which no camera measures and which is read as none: store 0 "
+        "there, or name the value that marks it as `depth.invalid`"
     )
 
 

@@ -86,10 +86,15 @@ def degrees_to_depth(thumbnails: Sequence[Thumbnail]) -> float | None:
 
 def length(split: SplitStatistics) -> Verdict:
     """Whether the stored normals have length 1. Maps that were made smaller by averaging are shorter at edges."""
-    parts = [sample.lengths for sample in split.samples if sample.lengths is not None and sample.lengths.size]
+    parts = [sample.lengths for sample in split.samples if sample.lengths is not None]
     if not parts:
         return UNKNOWN
     values = np.concatenate(parts)
+    if not values.size:
+        return fault(
+            f"no pixel of {len(parts)} maps of normals has one, all are black or grey: store them again, or replace "
+            "'normals' in the description ({derive: true} takes them from depth, null leaves them out)"
+        )
     low, middle, high = (float(value) for value in np.percentile(values, (5, 50, 95)))
     off = float((np.abs(values - 1) > 0.1).mean())
     if abs(middle - 1) < 0.05 and off < 0.3:

@@ -31,10 +31,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Reading:
-    """What can be read of one sample. ids: stored labels; vectors: stored normals, at their stored length."""
+    """What can be read of one sample. metres: stored depth; ids: labels; vectors: normals, at their stored length."""
 
     stem: str
     sample: Sample | None
+    metres: np.ndarray | None
     ids: np.ndarray | None
     vectors: np.ndarray | None
     problems: tuple[str, ...]
@@ -80,10 +81,10 @@ def missing_files(dataset: FolderDataset) -> list[str]:
 def read(dataset: FolderDataset, index: int) -> Reading:
     """Whatever can be read of a sample. Labels that are no class are no fault of the file: labels.py reports them."""
     problems: list[str] = []
-    ids, vectors = (attempt(lambda n=name: dataset.values(n, index), problems) for name in ("segmentation", "normals"))
+    stored = ("depth", "segmentation", "normals")
+    metres, ids, vectors = (attempt(lambda n=name: dataset.values(n, index), problems) for name in stored)
     sample = attempt(lambda: dataset[index], [])
     if sample is None:
-        attempt(lambda: dataset.values("depth", index), problems)  # a broken image would hide it
         fmt = dataset.description.segmentation
         unknown = fmt is not None and ids is not None and unknown_ids(np.unique(ids).tolist(), fmt)
         for name in dataset.files or [None]:  # one target at a time: the file of another may be broken
@@ -92,7 +93,7 @@ def read(dataset: FolderDataset, index: int) -> Reading:
             found = [] if unknown and name == "segmentation" else problems
             if (piece := attempt(lambda part=part: part[index], found)) is not None:
                 sample = replace(sample or piece, targets={**(sample.targets if sample else {}), **piece.targets})
-    return Reading(dataset.stems[index], sample, ids, vectors, tuple(problems))
+    return Reading(dataset.stems[index], sample, metres, ids, vectors, tuple(problems))
 
 
 def attempt(action: Callable[[], T], problems: list[str]) -> T | None:
@@ -144,10 +145,11 @@ def sample_statistics(reading: Reading, description: Description, with_thumbnail
     kept.size = sample.size
     kept.fingerprint = cv2.resize(grey, FINGERPRINT[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
     kept.digest = hashlib.blake2b(sample.image.tobytes(), digest_size=8).digest()
-    if (depth := sample.targets.get("depth")) is not None:
+    if (depth := reading.metres) is not None:
         known = KINDS["scalar_map"].valid(depth)
         values = depth[known]
         kept.depth = values[:: (values.size // 200) | 1].copy()  # an odd step: not the same columns in every row
+        kept.farthest = float(values.max(initial=0))
         kept.invalid_percent = 100 * float(1 - known.mean())
         kept.jumps = _jumps(depth, description)
     if (labels := sample.targets.get("segmentation")) is not None:

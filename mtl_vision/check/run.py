@@ -26,6 +26,7 @@ Test = Callable[[SplitStatistics], Verdict]
 # Each by its name in the JSON. Where maps are mirrored against each other, nothing is known of the whole set.
 TESTS: dict[str, Test] = {
     "depth_unit": depth.unit,
+    "depth_reach": depth.reach,
     "depth_wraps": depth.wraps,
     "label_ids": labels.ids,
     "normals_frame": normals.frame,

@@ -53,8 +53,8 @@ class SampleStatistics:
     """What is kept of one sample.
 
     problems: sentences, each naming a file. fingerprint: (12, 16) float32 grey image; digest: of the image's pixels.
-    depth: some of its values, metres; jumps: neighbours that a wrapped value would explain. labels: (256,) pixels by
-    class; values: pixels by stored id. lengths: of some of the stored normals.
+    depth: some of its values, metres, as stored; farthest: of all. jumps: neighbours that a wrapped value would
+    explain. labels: (256,) pixels by class; values: pixels by stored id. lengths: of some of the stored normals.
     """
 
     stem: str
@@ -63,6 +63,7 @@ class SampleStatistics:
     fingerprint: np.ndarray | None = None
     digest: bytes = b""
     depth: np.ndarray | None = None
+    farthest: float = 0.0
     invalid_percent: float = 0.0
     jumps: int = 0
     labels: np.ndarray | None = None

@@ -35,6 +35,8 @@ def read_values(path: Path, key: str | None = None) -> np.ndarray:
     suffix = path.suffix.lower()
     with reading(path, f"{suffix} file" if suffix in (".npy", ".mat") else "image"):
         data = read_regular(path, MOST)
+        if not data:
+            raise DataError("the file is empty; replace it, or remove its sample")
         array = _npy(data) if suffix == ".npy" else read_mat(data, key) if suffix == ".mat" else _map_image(data)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]

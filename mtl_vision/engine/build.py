@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mtl_vision.balancers import Balancer, TaskLoss
@@ -14,7 +15,7 @@ from mtl_vision.datasets import splits
 from mtl_vision.datasets.classes import ClassSet
 from mtl_vision.datasets.description import DataError
 from mtl_vision.datasets.folder import FolderDataset
-from mtl_vision.datasets.targets import TARGETS
+from mtl_vision.datasets.targets import TARGETS, kind_of
 from mtl_vision.engine import distributed
 from mtl_vision.engine.components import class_of, made, make
 from mtl_vision.loading.augment import Augmentation
@@ -101,6 +102,22 @@ def check_data(config: Config, train: FolderDataset) -> None:
                 f"tasks.names has '{name}', {train.root} has {', '.join(train.target_names) or 'no targets'}: leave it "
                 "out, or describe it in dataset.yaml (normals: {derive: true} takes them from depth)"
             )
+        _expect_valid_pixels(train, name)
+
+
+def _expect_valid_pixels(train: FolderDataset, name: str) -> None:
+    """Somewhere in the split the target needs one: of most data, the first map that is read has them."""
+    files, kind = train.files.get(name), kind_of(name)
+    having = [index for index, stem in enumerate(train.stems) if files is None or stem in files]
+    for index in np.random.default_rng(0).permutation(having).tolist():
+        array = train[index].targets.get(name) if files is None else train.read(name, index)
+        if array is not None and kind.valid(array).any():
+            return
+    place = "derived from others" if files is None else str(files[train.stems[having[0]]].parent)
+    raise ValueError(
+        f"tasks.names has '{name}', but none of its {len(having)} maps for training ({place}) has a valid pixel: "
+        f"correct '{name}' in dataset.yaml (mtl-data check {train.root} shows what is wrong), or leave it out"
+    )
 
 
 def target_names(config: TasksConfig) -> list[str]:

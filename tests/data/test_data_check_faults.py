@@ -250,8 +250,8 @@ def test_sentences_that_are_alike_are_printed_once(root: Path, capsys: pytest.Ca
         path.write_bytes(b"")
     assert ("files", "train") in found(root)
     out = capsys.readouterr().out
-    assert out.count("not a readable image") == 1 and "the same for 5 more: " in out
-    assert sentences(root).count("not a readable image") == 6, "check.json names all"
+    assert out.count("the file is empty") == 1 and "the same for 5 more: " in out
+    assert sentences(root).count("the file is empty") == 6, "check.json names all"
 
 
 @pytest.mark.parametrize("picked", [slice(0, 1), slice(0, 6, 2), slice(1, 6)])

@@ -28,7 +28,7 @@ def split(*samples: SampleStatistics, description: Description = FULL, bits: int
 
 def collected(sample: Sample, description: Description = FULL) -> SampleStatistics:
     """The statistics of a sample, without a folder."""
-    reading = Reading(sample.name, sample, sample.targets.get("segmentation"), None, ())
+    reading = Reading(sample.name, sample, sample.targets.get("depth"), sample.targets.get("segmentation"), None, ())
     return sample_statistics(reading, description, with_thumbnail=True)
 
 
