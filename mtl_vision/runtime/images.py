@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,9 +99,15 @@ def file_size(path: str | os.PathLike[str], most: int) -> int:
 
 
 def read_bytes(path: str | os.PathLike[str], size: int) -> bytes:
-    """The first `size` bytes of a file, which may have grown since. Raises ImageError."""
+    """The first `size` bytes of a file, which may have grown, or become a pipe, since. Raises ImageError."""
+
+    def at_once(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb", opener=at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ImageError("expected an image, found a device or a pipe")
             return file.read(size)
     except OSError as error:
         raise _unreadable(error) from error

@@ -1,34 +1,34 @@
 """Images in, files out: read, run and write side by side, in order, with a bounded number under way."""
 
-import json
+import errno
 import math
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from mtl_vision.runtime.budget import Budget
 from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.files import atomic_path, atomic_write
 from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError, check
 from mtl_vision.runtime.images import decode_rgb, file_size, read_bytes
-from mtl_vision.runtime.inputs import Item
 from mtl_vision.runtime.kinds import KINDS, resize_pixels
 from mtl_vision.runtime.predictor import Predictor, Prepared, batches, prepare
 from mtl_vision.runtime.render import draw, panel_size
+from mtl_vision.runtime.results import Item, Results
+from mtl_vision.runtime.terminal import progress, say
 
-OVERVIEW, RESULTS = "overview", "results.jsonl"
+OVERVIEW = "overview"
 JPEG_QUALITY = 92
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other image could be written either
 
 
 @dataclass
@@ -55,11 +55,16 @@ class Job:
 
 @dataclass
 class Summary:
-    """How a run ended: images done, (path, reason) of those that failed, and seconds on the clock."""
+    """How a run ended: images done, (path, reason) of those that failed, and seconds on the clock.
+
+    before: images that were done before, of a run that was resumed. stopped: why the rest could not be done, if so.
+    """
 
     done: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+    before: int = 0
+    stopped: str | None = None
 
 
 def run(
@@ -69,6 +74,7 @@ def run(
     *,
     save: Collection[str] | None = None,
     raw: bool = False,
+    resume: bool = False,
     batch: int = 1,
     max_pixels: int = MAX_PIXELS,
     quiet: bool = False,
@@ -76,15 +82,17 @@ def run(
 ) -> Summary:
     """Run a model over image files and keep the results, at each image's own size, in the folder `out`.
 
-    save: names of outputs, and "overview", that are kept (all). raw: also keep the arrays, as NAME.npz. batch: images
-    per run of the network: neighbours that it takes at one size. max_pixels: the most that an image may have. quiet:
-    no progress bar. stopped: called between batches; once true, what is under way is finished and the rest left.
+    save: names of outputs, and "overview", that are kept (all). raw: also keep the arrays, as NAME.npz. resume: leave
+    out the images that `results.jsonl` lists as done and whose files are there; its lines stay, but for those of the
+    images that are done now. batch: images per run of the network: neighbours that it takes at one size. max_pixels:
+    the most that an image may have. quiet: no progress bar. stopped: called between batches; once true, what is under
+    way is finished and the rest left.
 
     `results.jsonl` gets a line for each image, in order, as soon as its files are written: image, status (ok or
     failed), name, width, height, files, error, seconds (of work on it). An image that fails, in any step, does not
-    stop the others; a `results.jsonl` that cannot be written on ends the run, and the summary says so.
-    Raises OSError when `out` or `results.jsonl` cannot be made, ValueError for an unknown name in `save` and a
-    `batch` below 1.
+    stop the others; a full disk, or a `results.jsonl` that cannot be written on, ends the run, and the summary says so.
+    Raises LockedError when another process writes to `out`, OSError when `out` or `results.jsonl` cannot be made,
+    ValueError for an unknown name in `save` and a `batch` below 1.
     """
     manifest, out = model.manifest, Path(out)
     known = [*(output.name for output in manifest.outputs), OVERVIEW]
@@ -95,33 +103,44 @@ def run(
     workers = min(8, (os.cpu_count() or 1) + 1)
     budget, save = Budget(), set(save or known)
     most = _writing(manifest, save, raw)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        with (out / RESULTS).open("wb", buffering=0) as results:  # each line is on disk before the next image
-            read = _ahead(
-                pool,
-                lambda item: _attempt(Job(*item), _read, manifest, budget, max_pixels, most),
-                items,
-                workers + batch,
-            )
-            groups = batches(read, batch, lambda job: job.prepared and job.prepared.canvas.shape)
-            seen = _run_network(model, groups, stopped)
-            written = _ahead(pool, lambda job: _attempt(job, _write, manifest, budget, out, save, raw), seen, workers)
-            for job in tqdm(written, total=len(items), unit="image", disable=quiet, smoothing=0.1):
-                try:
-                    results.write(json.dumps(job.line()).encode() + b"\n")
-                except OSError as error:
-                    summary.failed.append((str(out / RESULTS), f"{error}; stopped here"))
-                    break
+    with Results(out) as results, _stopping(ThreadPoolExecutor(workers)) as pool:
+        items, summary.before = results.start(items, endings(manifest, save, raw) if resume else None)
+        read = _ahead(
+            pool,
+            lambda item: _attempt(Job(*item), _read, manifest, budget, max_pixels, most),
+            items,
+            workers + batch,
+        )
+        groups = batches(read, batch, lambda job: job.prepared and job.prepared.canvas.shape)
+        seen = _run_network(model, groups, stopped)
+        written = _ahead(pool, lambda job: _attempt(job, _write, manifest, budget, out, save, raw), seen, workers)
+        try:
+            for job in progress(written, len(items), quiet):
+                results.add(job.line())
                 if job.error is None:
                     summary.done += 1
                 else:
                     summary.failed.append((str(job.path), job.error))
-                    tqdm.write(f"failed: {job.path}: {job.error}", file=sys.stderr)
-    finally:
-        pool.shutdown(cancel_futures=True)
+                    say(f"failed: {job.path}: {job.error}")
+        except OSError as error:
+            summary.stopped = f"{error.strerror or error}: '{error.filename or out}'"
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def endings(manifest: Manifest, save: Collection[str], raw: bool) -> list[str]:
+    """Of the files that are kept of an image: each is called NAME.ending."""
+    pngs = [f"{output.name}.png" for output in manifest.outputs if output.name in save]
+    return pngs + [f"{OVERVIEW}.jpg"] * (OVERVIEW in save) + ["npz"] * raw
+
+
+@contextmanager
+def _stopping(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
+    """The pool; at the end what is under way in it is finished, and what waits is left."""
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _ahead(pool: ThreadPoolExecutor, step: Callable[[Any], Job], items: Iterable[Any], most: int) -> Iterator[Job]:
@@ -152,12 +171,14 @@ def _run_network(model: Predictor, groups: Iterable[list[Job]], stopped: Callabl
 
 
 def _attempt(job: Job, step: Callable[..., None], *args: Any) -> Job:
-    """Take a step unless an earlier one failed. Whatever goes wrong concerns this image only."""
+    """Take a step unless an earlier one failed. What goes wrong concerns this image only, but for a full disk."""
     started = time.perf_counter()
     try:
         if job.error is None:
             step(job, *args)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         job.error = str(error) or repr(error)
     job.seconds += time.perf_counter() - started
     return job
