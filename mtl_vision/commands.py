@@ -1,5 +1,6 @@
 """The console commands: what they are before their modules are imported, and how they end when they are stopped."""
 
+import io
 import os
 import signal
 import sys
@@ -44,6 +45,9 @@ def _run(program: str, module: str, extra: str, arguments: Sequence[str] | None)
         stopped = True
         raise KeyboardInterrupt
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may not be valid text
     before = None
     try:
         with stopping_at_once(program):

@@ -1,6 +1,7 @@
 """Classes by their short names or import paths, and what a recipe's components make of them."""
 
 from collections.abc import Iterator, Mapping
+from inspect import isabstract
 from pkgutil import resolve_name
 from typing import Any, get_args, get_type_hints
 
@@ -9,11 +10,13 @@ from mtl_vision.runtime.near import did_you_mean
 from mtl_vision.tasks import TASKS, Task
 
 
-def class_of(name: str, base: type) -> Any:
+def class_of(name: Any, base: type) -> Any:
     """The class of an import path or of a short name: a task's own, else that of one of `base`'s subclasses.
 
-    Raises ValueError for a name that there is not, and for a class that is no subclass of `base`.
+    Raises ValueError for a name that there is not, and for a class that is no complete subclass of `base`.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"{name!r:.60} names no {base.__name__}: expected a class, by its name or import path")
     if "." not in name:
         if base is object:  # another package may have a class of that name
             raise ValueError(f"'{name}' is no import path: expected one, such as mtl_vision.models.Fusion")
@@ -26,10 +29,12 @@ def class_of(name: str, base: type) -> Any:
         return known[name]
     try:
         cls = resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # of any type, where the module's own code fails
         raise ValueError(f"cannot import '{name}' ({error}): expected the import path of a {base.__name__}") from error
     if not (isinstance(cls, type) and issubclass(cls, base)) or cls.__name__.startswith("_"):
-        raise ValueError(f"'{name}' is {cls!r}: expected the import path of a {base.__name__}")
+        raise ValueError(f"'{name}' is {cls!r:.60}: expected the import path of a {base.__name__}")
+    if isabstract(cls) or (base is Task and not hasattr(cls, "name")):
+        raise ValueError(f"'{name}' is a base class: expected the import path of a complete {base.__name__}")
     return cls
 
 

@@ -284,7 +284,7 @@ def test_a_loss_that_is_not_finite_names_task_and_step(
         (["--balancer.initial=zeroth"], "expected 'first', 'mean', 'theoretical', found zeroth"),
         (["--tasks.names=[depth, egdes]"], "no Task is called 'egdes', did you mean 'edges'?"),
         (["--tasks.names=[]"], "expected at least one task"),
-        (["--tasks.names=[depth, depth]"], "expected at least one task, each once"),
+        (["--tasks.names=[depth, depth]"], "expected tasks of different names, 'depth' is there already"),
         (["--tasks.depth.loss=squared"], "no DepthLoss is called 'squared', did you mean 'Squared'?"),
         (["--train.epochs=0"], "train.epochs is 0: expected 1 to 1000000"),
         (["--train.accumulate=3"], "data.batch_size is 8: expected a multiple of train.accumulate, which is 3"),
