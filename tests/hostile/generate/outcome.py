@@ -6,7 +6,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-LONGEST = 1000  # characters of an error
+LONGEST = 1500  # characters of an error
 
 
 def outcome(call: Callable[[], T], *errors: type[Exception]) -> T | None:
