@@ -12,7 +12,7 @@ LAST = 0.1  # share of a run's steps, at its end, that counts as converged
 
 
 def read_history(folder: str | Path) -> list[dict[str, Any]]:
-    """All records of a run; lines that are none are counted and left out. Raises ValueError where the folder has none."""
+    """All records of a run; lines that are none are counted, and left out. Raises ValueError where there is no file."""
     path = Path(folder) / HISTORY
     if not path.is_file():
         raise ValueError(f"{folder} is no run directory: expected {HISTORY} in it")

@@ -120,23 +120,22 @@ class Trainer:
     def epoch(self, loader: Loader, epochs: int, tracker: Tracker | None) -> None:
         """The next of `epochs` epochs. Raises FloatingPointError for a loss that is not finite, with task and step."""
         epoch, total, batches = self.epochs, len(loader) // self.accumulate, loader.epoch(self.epochs)
-        bar = tqdm(total=total, desc=f"epoch {epoch + 1}/{epochs}", leave=False, disable=tracker is None)
         waiting: list[_Record] = []
         start = time.perf_counter()
-        for _ in range(total):
-            lr = max(self.schedule.get_last_lr())
-            losses = self.step(list(islice(batches, self.accumulate)))
-            now = time.perf_counter()
-            plain = {"step": self.steps - 1, "epoch": epoch, "lr": lr, "seconds": now - start}
-            start = now
-            waiting.append(_Record(plain, losses, self.balancer.report()))
-            if len(waiting) > 1:  # read a step late: until then the device has the next step to compute
-                self._write(waiting.pop(0), tracker, bar)
-        self.balancer.end_epoch()
-        self.epochs += 1
-        for record in waiting:
-            self._write(record, tracker, bar)
-        bar.close()
+        with tqdm(total=total, desc=f"epoch {epoch + 1}/{epochs}", leave=False, disable=tracker is None) as bar:
+            for _ in range(total):
+                lr = max(self.schedule.get_last_lr())
+                losses = self.step(list(islice(batches, self.accumulate)))
+                now = time.perf_counter()
+                plain = {"step": self.steps - 1, "epoch": epoch, "lr": lr, "seconds": now - start}
+                start = now
+                waiting.append(_Record(plain, losses, self.balancer.report()))
+                if len(waiting) > 1:  # read a step late: until then the device has the next step to compute
+                    self._write(waiting.pop(0), tracker, bar)
+            self.balancer.end_epoch()
+            self.epochs += 1
+            for record in waiting:
+                self._write(record, tracker, bar)
 
     def _write(self, arriving: _Record, tracker: Tracker | None, bar: tqdm) -> None:
         record = arriving.read(self.balancer.tasks)
