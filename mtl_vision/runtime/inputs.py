@@ -99,8 +99,8 @@ def _named(files: list[tuple[Path, Path]], ending: int, report: Callable[[str], 
     choices = []
     for path, root in files:
         below = path.relative_to(root)
-        plain = below.with_suffix("") if below.stem.strip(".") else below  # "..png" can be named, "." cannot
-        choices.append([fitting(name.as_posix()) for name in (plain, below, Path(fronts[root], below))])
+        plain = (below.with_suffix(""), below, Path(fronts[root], below))
+        choices.append([fitting(name.as_posix()) for name in plain])
     counts = Counter(_key(name) for names in choices for name in set(names))
     items, taken, numbers = [], set(), defaultdict[str, Iterator[int]](lambda: count(2))
     for (path, _), names in zip(files, choices, strict=True):

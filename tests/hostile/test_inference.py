@@ -433,7 +433,7 @@ def test_an_image_that_becomes_a_pipe_meanwhile_is_not_waited_for(
 
 def test_save_may_be_given_twice(model: Path, infer: Infer) -> None:
     images("a.png")
-    save = ["--save", "depth", "--save", "normals", "depth"]
+    save = ["--save", "normals", "--save", "depth", "depth"]
     assert main([str(model), "in", "--out", "out", *save]) == 0
     assert lines()["a"]["files"] == ["a.depth.png", "a.normals.png"]
 
