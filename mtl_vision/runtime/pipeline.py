@@ -89,10 +89,11 @@ def run(
     way is finished and the rest left.
 
     `results.jsonl` gets a line for each image, in order, as soon as its files are written: image, status (ok or
-    failed), name, width, height, files, error, seconds (of work on it). An image that fails, in any step, does not
-    stop the others; a full disk, or a `results.jsonl` that cannot be written on, ends the run, and the summary says so.
-    Raises LockedError when another process writes to `out`, OSError when `out` or `results.jsonl` cannot be made,
-    ValueError for an unknown name in `save` and a `batch` below 1.
+    failed), name, width, height, files, error, seconds (of work on it, and of waiting for memory). An image that fails,
+    in any step, does not stop the others; a full disk, or a `results.jsonl` that cannot be written on, ends the run,
+    and the summary says so. Images share a `Budget` of memory: large ones wait for each other, one too large for it
+    fails. Raises LockedError when another process writes to `out`, OSError when `out` or `results.jsonl` cannot be
+    made, ValueError for an unknown name in `save` and a `batch` below 1.
     """
     manifest, out = model.manifest, Path(out)
     known = [*(output.name for output in manifest.outputs), OVERVIEW]
