@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import nn
 
@@ -29,8 +28,9 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint and set the random generators to where they were. Raises ValueError for what is none."""
+    weights.check_file(path)
     try:
-        parts = torch.load(path, map_location="cpu", weights_only=True)
+        parts = weights.read_torch(path)
         if not (isinstance(parts, dict) and {"rng", "cuda_rng"} <= parts.keys()):
             raise ValueError("no checkpoint of a training")
         torch.set_rng_state(parts.pop("rng"))
@@ -50,7 +50,8 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Read the network's weights. Raises ValueError when the file does not fit it."""
+    found = weights.read(path)
     try:
-        model.load_state_dict(load_file(path))
+        model.load_state_dict(found)
     except Exception as error:
         raise ValueError(f"{path} does not fit this network: {str(error)[:300]}") from error

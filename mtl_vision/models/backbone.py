@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -144,9 +145,10 @@ def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module
 
 def _flat(name: str) -> str:
     """A tensor's name, the same in a whole model and in one for features, which joins or wraps parts."""
-    for wrapper in ("net.", "model.", "body."):
+    name = name.replace(".", "_")
+    for wrapper in ("net_", "model_", "body_"):
         name = name.removeprefix(wrapper)
-    return name.replace(".", "_")
+    return name
 
 
 def _filtered(name: str, found: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:
@@ -156,6 +158,7 @@ def _filtered(name: str, found: dict[str, Tensor], whole: nn.Module) -> dict[str
     if convert is None:
         return found
     try:
-        return convert(dict(found), whole)
-    except Exception:  # foreign tensors: what fits is said below
+        with warnings.catch_warnings(action="ignore"):
+            return convert(dict(found), whole)
+    except Exception:  # foreign tensors: what does not fit is said below
         return found

@@ -92,7 +92,7 @@ class Network(nn.Module):
             if amiss := list(weights.misfits(head, tensors).values()):
                 anew.append(f"{name} ({amiss[0]})")
             else:
-                head.load_state_dict(tensors)
+                head.load_state_dict(tensors, strict=False)
                 taken.append(name)
         heads = [f"heads {', '.join(taken)}"] if taken else []
         return "; ".join([backbone, decoder, *heads, *([f"anew: {', '.join(anew)}"] if anew else [])])

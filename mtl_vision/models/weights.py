@@ -27,11 +27,11 @@ def read(path: str | Path) -> dict[str, Tensor]:
     Code in it is not run: such a file is refused. Raises ValueError.
     """
     path = Path(path)
-    size = _size(path)
+    check_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(9)
-        tensors = safetensors.torch.load_file(path) if head[8:] == b"{" else _read_torch(path, size)
+        tensors = safetensors.torch.load_file(path) if head[8:] == b"{" else _tensors(read_torch(path))
     except Exception as error:
         raise ValueError(
             f"{path} {fault(error)}: expected safetensors, or a PyTorch file of tensors alone; convert it to "
@@ -40,6 +40,45 @@ def read(path: str | Path) -> dict[str, Tensor]:
     if not tensors:
         raise ValueError(f"{path} holds no tensors: expected a model's weights")
     return tensors
+
+
+def check_file(path: Path) -> None:
+    """Raises ValueError where there is no regular file, or one that is too large for weights."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
+        raise ValueError(f"no weights file at {path} ({why}): give a local file, true or false") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise ValueError(f"{path} is a folder: expected a file of weights, such as the model.safetensors of a run")
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is no regular file: expected a file of weights")
+    if status.st_size > LARGEST:
+        raise ValueError(f"{path} has {status.st_size >> 30} GiB: expected weights, of {LARGEST >> 30} at most")
+
+
+def read_torch(path: Path) -> Any:
+    """What a PyTorch file holds, tensors and plain values alone. Raises errors of many kinds; see `fault`."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:  # torch packs nothing
+                raise ValueError("its parts are larger than the file")
+    with (
+        path.open("rb") as file,  # by a path, torch would go by its suffix
+        warnings.catch_warnings(action="ignore"),
+        torch.serialization.safe_globals([argparse.Namespace]),  # in timm's own checkpoints; it only holds values
+    ):
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def fault(error: Exception) -> str:
+    """What is wrong with a file that did not load, without torch's advice to load it all the same."""
+    if wants := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"holds code ({wants[1]}), which was not run"
+    if isinstance(error, pickle.UnpicklingError):
+        return "holds more than tensors or is damaged; nothing in it was run"
+    first = re.split(r"[.] |[.]?$", str(error), maxsplit=1, flags=re.M)[0]
+    return f"cannot be read ({first or type(error).__name__:.160})"
 
 
 def load(module: nn.Module, found: Mapping[str, Tensor], what: str, least: float = 0.0) -> str:
@@ -78,54 +117,14 @@ def part(found: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
 
 
-def fault(error: Exception) -> str:
-    """What is wrong with a file that did not load, without torch's advice to load it all the same."""
-    if wants := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return f"holds code ({wants[1]}), which was not run"
-    if isinstance(error, pickle.UnpicklingError):
-        return "holds more than tensors or is damaged; nothing in it was run"
-    first = re.split(r"[.] |[.]?$", str(error), maxsplit=1, flags=re.M)[0]
-    return f"cannot be read ({first or type(error).__name__:.160})"
-
-
-def _size(path: Path) -> int:
-    """Of a regular file, in bytes. Raises ValueError for anything else."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", error)
-        raise ValueError(f"no weights file at {path} ({why}): give a local file, true or false") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise ValueError(f"{path} is a folder: expected a file of weights, such as the model.safetensors of a run")
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path} is no regular file: expected a file of weights")
-    if status.st_size > LARGEST:
-        raise ValueError(
-            f"{path} has {status.st_size >> 30} GiB: expected a file of weights, of {LARGEST >> 30} at most"
-        )
-    return status.st_size
-
-
-def _read_torch(path: Path, size: int) -> dict[str, Tensor]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > size:  # torch packs nothing
-                raise ValueError("its parts are larger than the file")
-    with (
-        path.open("rb") as file,  # by a path, torch would go by its suffix
-        warnings.catch_warnings(action="ignore"),
-        torch.serialization.safe_globals([argparse.Namespace]),  # in timm's own checkpoints; it only holds values
-    ):
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    while isinstance(found, Mapping) and (inner := next((found[k] for k in WRAPPERS if _is_mapping(found, k)), None)):
-        found = inner
+def _tensors(found: Any) -> dict[str, Tensor]:
+    """Those of a checkpoint, out of its wrappers."""
+    for _ in WRAPPERS:  # a bound: a mapping may hold itself
+        if isinstance(found, Mapping):
+            found = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), found)
     if not isinstance(found, Mapping):
         raise ValueError(f"it holds a {type(found).__name__}")
     return {_plain(str(name)): value.detach() for name, value in found.items() if _is_whole(value)}
-
-
-def _is_mapping(found: Mapping[str, Any], key: str) -> bool:
-    return isinstance(found.get(key), Mapping)
 
 
 def _is_whole(value: Any) -> bool:

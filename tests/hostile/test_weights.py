@@ -18,6 +18,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import mtl_vision as mtl
+from mtl_vision.engine import checkpoint
 from mtl_vision.engine.build import make_balancer, make_network, make_tasks
 from mtl_vision.engine.cli import main
 from mtl_vision.engine.parse import UsageError, resolve
@@ -147,9 +148,9 @@ def test_a_pickle_in_place_of_checkpoint_and_weights_is_not_run(
     assert main(["--run.resume=true", f"--run.dir={run.parent}", "--run.name=a"]) == 1
     error = capsys.readouterr().err.strip()
     assert "checkpoint.pt holds code (" in error and "\n" not in error
-    for write in (torch.save, lambda data, path: path.write_bytes(pickle.dumps(data))):
+    for write in (torch.save, lambda data, path: path.write_bytes(pickle.dumps(data, 2))):
         write({"backbone.net.conv1.weight": Evil(marker)}, run / "model.safetensors")
-        with pytest.raises(ValueError, match="model.safetensors does not fit"):
+        with pytest.raises(ValueError, match="model.safetensors holds code .* not run"):
             mtl.load(run, "cpu")
         assert export([str(run)]) == 1
     assert not marker.exists()
@@ -229,6 +230,21 @@ def test_tensors_that_are_less_than_they_say_are_left_out(tmp_path: Path) -> Non
         path,
     )
     assert list(weights.read(path)) == ["d"]
+
+
+def test_a_checkpoint_that_holds_itself_ends(tmp_path: Path) -> None:
+    endless: dict[str, Any] = {"weight": torch.ones(1)}
+    endless["model"] = endless
+    torch.save(endless, tmp_path / "a.pth")
+    assert list(weights.read(tmp_path / "a.pth")) == ["weight"]
+
+
+def test_pipes_in_place_of_checkpoint_and_weights_are_not_waited_for(run: Path) -> None:
+    for name, read in (("checkpoint.pt", checkpoint.load), ("model.safetensors", lambda _: mtl.load(run, "cpu"))):
+        (run / name).unlink()
+        os.mkfifo(run / name)
+        with pytest.raises(ValueError, match=f"{name} is no regular file"):
+            read(run / name)
 
 
 def test_weights_that_fit_nowhere_are_no_start(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
