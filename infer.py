@@ -2,7 +2,9 @@
 
 import sys
 
-from mtl_vision.runtime.cli import main
-
 if __name__ == "__main__":
+    try:
+        from mtl_vision.runtime.__main__ import main
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-if __name__ == "__main__":
-    from mtl_vision.engine.cli import main  # here, so that worker processes start without torch
+from mtl_vision.commands import train
 
-    sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(train())

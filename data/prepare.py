@@ -2,7 +2,7 @@
 
 import sys
 
-from mtl_vision.prepare import main
+from mtl_vision.commands import data
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(data())

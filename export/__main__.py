@@ -2,7 +2,7 @@
 
 import sys
 
-from mtl_vision.export.cli import main
+from mtl_vision.commands import export
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(export())

@@ -6,8 +6,11 @@ maps = run.predict("photo.jpg")
 run.export("model.onnx")
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from mtl_vision.importing import needs
 
 __version__ = "0.1.0"
 __all__ = ["Config", "Run", "load", "train"]
@@ -16,9 +19,15 @@ if TYPE_CHECKING:
     from mtl_vision.api import Run, load, train
     from mtl_vision.config import Config
 
+# onnxruntime reads this when it is imported; otherwise it keeps a device id in the home folder and looks up a host
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 
 def __getattr__(name: str) -> Any:
     """The API is imported when it is first used: torch takes seconds, and the runtime does without it."""
     if name in __all__:
-        return getattr(import_module("mtl_vision.config" if name == "Config" else "mtl_vision.api"), name)
+        try:
+            return getattr(import_module("mtl_vision.config" if name == "Config" else "mtl_vision.api"), name)
+        except ImportError as error:
+            raise ImportError(needs("mtl_vision", error, "train"), name=error.name) from error
     raise AttributeError(f"module 'mtl_vision' has no attribute '{name}'")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from mtl_vision.ranges import within
+
 
 @dataclass(frozen=True)
 class Component:
@@ -38,6 +40,9 @@ class RunConfig:
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        _within("run", self, seed=(0, 2**32 - 1))
 
 
 @dataclass
@@ -75,9 +80,9 @@ class DataConfig:
     synthetic_count: int = 1000
 
     def __post_init__(self) -> None:
-        _at_least("data", self, batch_size=1, workers=0, holdout=0, synthetic_count=10)
-        if min(self.size) < 32:
-            raise ValueError(f"data.size is {list(self.size)}: expected at least 32 a side (height, width)")
+        _within("data", self, batch_size=(1, 65536), workers=(0, 256), holdout=(0, 10**9), synthetic_count=(10, 10**6))
+        if not (len(self.size) == 2 and all(32 <= side <= 8192 for side in self.size)):
+            raise ValueError(f"data.size is {list(self.size)!r:.40}: expected height and width, each 32 to 8192")
 
 
 @dataclass
@@ -86,7 +91,7 @@ class ModelConfig:
 
     Args:
         backbone: a timm name, or a component
-        pretrained: timm's weights (true), none (false), or a local file of weights
+        pretrained: timm's weights (true), none (false), or a local file: of a backbone, or a run's model.safetensors
     """
 
     backbone: str | Component = "mobilenetv4_conv_small"
@@ -137,7 +142,8 @@ class TrainConfig:
     eval_every: int = 0
 
     def __post_init__(self) -> None:
-        _at_least("train", self, epochs=1, lr=0, backbone_lr=0, clip=0, accumulate=1)
+        _within("train", self, epochs=(1, 10**6), lr=(0, 10), backbone_lr=(0, 100), weight_decay=(0, 10), warmup=(0, 1))
+        _within("train", self, clip=(0, 10**6), accumulate=(1, 65536), eval_every=(0, 10**6))
 
 
 @dataclass
@@ -157,10 +163,9 @@ class Config:
             raise ValueError(f"data.batch_size is {batch}: expected a multiple of train.accumulate, which is {parts}")
 
 
-def _at_least(section: str, config: object, **lowest: float) -> None:
-    for name, low in lowest.items():
-        if not (value := getattr(config, name)) >= low:
-            raise ValueError(f"{section}.{name} is {value}: expected at least {low}")
+def _within(section: str, config: object, **ranges: tuple[float, float]) -> None:
+    for name, (low, high) in ranges.items():
+        within(low, high, **{f"{section}.{name}": getattr(config, name)})
 
 
 def plain(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """mtl-data: make, convert and check data sets. The functions do the same from Python."""
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -140,9 +139,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 with a message where something is wrong, 2 where `check` finds faults, 130."""
     arguments = vars(parser().parse_args(argv))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names may not be valid text
     try:
         result = arguments.pop("run")(**arguments)
     except (DataError, OSError) as error:

@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much hostile input is made; another seed makes other input."""
+    parser.addoption("--hostile", type=int, default=10_000, metavar="N", help="hostile inputs to try (10,000)")
+    parser.addoption("--hostile-seed", type=int, default=0, metavar="N", help="which ones (0)")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Tests run side by side: each keeps to one core."""

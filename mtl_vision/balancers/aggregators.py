@@ -16,11 +16,11 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-from mtl_vision.balancers.arguments import expect
 from mtl_vision.balancers.base import Balancer, Tasks
 from mtl_vision.balancers.cut import Shared
 from mtl_vision.balancers.from_torchjd import Method, torchjd
 from mtl_vision.balancers.task_means import Mean
+from mtl_vision.ranges import within
 
 
 class _Aggregated(Balancer):
@@ -105,7 +105,7 @@ class CAGrad(_Aggregated):
     """
 
     def __init__(self, tasks: Tasks, c: float = 0.4) -> None:
-        expect("at least 0", c=c)
+        within(0, 10, c=c)
         super().__init__(tasks, lambda n: torchjd("aggregation", "CAGradWeighting", c))
 
 

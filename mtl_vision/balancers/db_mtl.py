@@ -21,10 +21,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtl_vision.balancers.arguments import expect
 from mtl_vision.balancers.base import Balancer, Place, Source, Tasks
 from mtl_vision.balancers.cut import Shared
 from mtl_vision.balancers.task_means import Mean
+from mtl_vision.ranges import one_of, within
 
 EPSILON = 1e-8
 
@@ -45,8 +45,8 @@ class DBMTL(Balancer):
 
     def __init__(self, tasks: Tasks, beta: float = 0.9, place: Place = "last_shared") -> None:
         super().__init__(tasks)
-        expect("at least 0 and below 1", beta=beta)
-        expect(Place, place=place)
+        within(0, 0.9999, beta=beta)
+        one_of(Place, place=place)
         self.beta, self.place = beta, place
         self._average: dict[str, Tensor] = {}  # ghat_i, of W's shape
         self._count: dict[str, int] = {}  # n

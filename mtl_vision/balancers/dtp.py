@@ -19,8 +19,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtl_vision.balancers.arguments import expect
 from mtl_vision.balancers.base import Balancer, Source, Tasks
+from mtl_vision.ranges import within
 
 EPS = 1e-3
 
@@ -38,8 +38,8 @@ class DTP(Balancer):
 
     def __init__(self, tasks: Tasks, alpha: float = 0.1, gamma: float = 1.0) -> None:
         super().__init__(tasks)
-        expect("a share above 0, at most 1", alpha=alpha)
-        expect("at least 0", gamma=gamma)
+        within(0.001, 1, alpha=alpha)
+        within(0, 100, gamma=gamma)
         self.alpha, self.gamma = alpha, gamma
         self.register_buffer("kpi", torch.full((len(self.tasks),), float("nan")))  # kbar_i; NaN: not yet seen
         self.kpi: Tensor

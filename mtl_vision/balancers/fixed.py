@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtl_vision.balancers.arguments import expect
 from mtl_vision.balancers.base import Balancer, Tasks
 from mtl_vision.balancers.previous_runs import converged_norms, mean_weights
+from mtl_vision.ranges import within
 
 
 class Fixed(Balancer):
@@ -50,7 +50,7 @@ class ConvergedGradients(Balancer):
 
     def __init__(self, tasks: Tasks, norms: Mapping[str, float] | list[str], scale: float = 1.0) -> None:
         super().__init__(tasks)
-        expect("a number above 0", scale=scale)
+        within(1e-6, 10**6, scale=scale)
         inverse = 1 / _values_of(self, "norms", norms)
         self.weight.copy_(scale * len(self.tasks) * inverse / inverse.sum())
 
@@ -61,5 +61,5 @@ def _values_of(balancer: Balancer, setting: str, given: object) -> Tensor:
     if set(values) != set(balancer.tasks):
         has = ", ".join(values) or "nothing"
         raise ValueError(f"{setting} has {has}: expected a value for each of {', '.join(balancer.tasks)}")
-    expect("a number above 0", **{f"{setting}[{name!r}]": value for name, value in values.items()})
+    within(1e-9, 10**9, **{f"{setting}[{name!r}]": value for name, value in values.items()})
     return torch.tensor([values[name] for name in balancer.tasks])

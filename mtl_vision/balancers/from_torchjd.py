@@ -1,5 +1,5 @@
 """TorchJD (https://torchjd.org, MIT), which keeps many methods well. It is an optional extra:
-`pip install mtl-vision[torchjd]`. `scalarizers.py` and `aggregators.py` make balancers of its methods.
+`python -m pip install 'mtl-vision[torchjd]'`. `scalarizers.py` and `aggregators.py` make balancers of its methods.
 """
 
 from importlib import import_module
@@ -13,4 +13,4 @@ def torchjd(part: str, name: str, *args: Any, **settings: Any) -> Method:
     try:
         return getattr(import_module(f"torchjd.{part}"), name)(*args, **settings)
     except ImportError as error:  # of TorchJD, or of a solver that a method needs
-        raise ValueError(f"{name} needs TorchJD ({error}): pip install 'mtl-vision[torchjd]'") from None
+        raise ValueError(f"{name} needs TorchJD ({error}): python -m pip install 'mtl-vision[torchjd]'") from None

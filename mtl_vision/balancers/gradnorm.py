@@ -34,10 +34,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mtl_vision.balancers.arguments import expect
 from mtl_vision.balancers.base import Balancer, Place, Source, Tasks, adam_step
 from mtl_vision.balancers.cut import Shared
 from mtl_vision.balancers.task_means import Mean
+from mtl_vision.ranges import one_of, within
 
 Initial = Literal["first", "mean", "theoretical"]
 Parametrisation = Literal["direct", "exponential"]
@@ -77,11 +77,12 @@ class GradNorm(Balancer):
         place: Place = "last_shared",
     ) -> None:
         super().__init__(tasks)
-        expect("at least 0", alpha=alpha, lr=lr, start=start)
-        expect("at least 1", initial_steps=initial_steps, interval=interval)
-        expect(Initial, initial=initial)
-        expect(Parametrisation, parametrisation=parametrisation)
-        expect(Place, place=place)
+        within(0, 10, alpha=alpha, lr=lr)
+        within(0, 10**9, start=start)
+        within(1, 10**6, initial_steps=initial_steps, interval=interval)
+        one_of(Initial, initial=initial)
+        one_of(Parametrisation, parametrisation=parametrisation)
+        one_of(Place, place=place)
         self.alpha, self.interval, self.start, self.place = alpha, interval, start, place
         self.exponential = parametrisation == "exponential"
         if self.exponential:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtl_vision.balancers.arguments import expect
 from mtl_vision.balancers.base import Balancer, Source, Tasks
 from mtl_vision.balancers.from_torchjd import Method, torchjd
 from mtl_vision.balancers.task_means import Mean
+from mtl_vision.ranges import within
 
 SMALLEST = 1e-12  # some methods take logarithms of losses
 
@@ -62,7 +62,7 @@ class DWA(_Scalarized):
     kept = ("method._loss_sum", "method._n_batches", "method._previous_averages")
 
     def __init__(self, tasks: Tasks, temperature: float = 2.0) -> None:
-        expect("a number above 0", temperature=temperature)
+        within(0.01, 1000, temperature=temperature)
         super().__init__(tasks, torchjd("scalarization", "DWA", temperature))
 
     def end_epoch(self) -> None:
@@ -87,7 +87,7 @@ class FAMO(_Scalarized):
     kept = ("adam",)
 
     def __init__(self, tasks: Tasks, lr: float = 0.025) -> None:
-        expect("at least 0", lr=lr)
+        within(0, 10, lr=lr)
         super().__init__(tasks, torchjd("scalarization", "FAMO", len(tasks), lr=lr))
         # as TorchJD makes it, but there from the beginning: it is no part of TorchJD's state_dict
         self.adam = torch.optim.Adam(self.method.parameters(), lr=lr, weight_decay=self.method.weight_decay)
@@ -116,7 +116,7 @@ class IMTLL(_Scalarized):
     kept = ("adam",)
 
     def __init__(self, tasks: Tasks, lr: float = 0.01) -> None:
-        expect("at least 0", lr=lr)
+        within(0, 10, lr=lr)
         super().__init__(tasks, torchjd("scalarization", "IMTLL", len(tasks)))
         self.adam = torch.optim.Adam(self.method.parameters(), lr=lr)
 

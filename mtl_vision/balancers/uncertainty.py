@@ -22,8 +22,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mtl_vision.balancers.arguments import expect
 from mtl_vision.balancers.base import Balancer, Source, TaskLoss, Tasks, adam_step
+from mtl_vision.ranges import within
 
 
 class Uncertainty(Balancer):
@@ -39,7 +39,7 @@ class Uncertainty(Balancer):
 
     def __init__(self, tasks: Tasks, lr: float = 0.01) -> None:
         super().__init__(tasks)
-        expect("at least 0", lr=lr)
+        within(0, 10, lr=lr)
         self.s = nn.Parameter(torch.zeros(len(self.tasks)), requires_grad=False)  # log sigma_i^2
         known = tasks.values() if isinstance(tasks, Mapping) else [TaskLoss()] * len(tasks)
         c = torch.tensor([1.0 if loss.classification else 0.5 for loss in known])

@@ -12,7 +12,7 @@ import torch
 from mtl_vision.balancers import Balancer, TaskLoss
 from mtl_vision.config import Component, Config, DataConfig, TasksConfig, plain
 from mtl_vision.datasets import splits
-from mtl_vision.datasets.classes import ClassSet
+from mtl_vision.datasets.classes import ClassSet, class_set
 from mtl_vision.datasets.description import DataError
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.targets import TARGETS, kind_of
@@ -158,7 +158,7 @@ def make_tasks(config: TasksConfig, classes: ClassSet | None) -> dict[str, Task]
     tasks: dict[str, Task] = {}
     for cls in (class_of(name, Task) for name in config.names):
         with _key(f"tasks.{cls.name}"):
-            settings = made(config.settings.get(cls.name, {}))
+            settings = made(config.settings.get(cls.name, {}), cls)
             if cls.of_classes:
                 if classes is None:
                     raise ValueError("the data have no labels: leave it out of tasks.names")
@@ -177,12 +177,22 @@ def make_balancer(config: Component, tasks: Mapping[str, Task]) -> Balancer:
     """The balancer of the tasks."""
     losses = {name: TaskLoss(task.uninformed_loss(), task.classification) for name, task in tasks.items()}
     with _key("balancer"):
-        return make(config, losses)
+        return make(config, Balancer, losses)
+
+
+def check_settings(config: Config) -> None:
+    """Make what needs no data, for rooms: a wrong setting is told before they are made, which takes minutes."""
+    make_balancer(config.balancer, make_tasks(config.tasks, class_set("nyu13")))
+    with _key("model"):
+        made(plain(config.model), Network)
 
 
 def make_network(config: Config, tasks: Mapping[str, Task], pretrained: bool = True) -> Network:
-    """The network; pretrained=False leaves the weights random whatever the config says (they are loaded after)."""
+    """The network; pretrained=False reads no weights whatever the config says (they are loaded after)."""
     with _key("model"):
-        settings = made(plain(config.model))
-        settings["pretrained"] = settings["pretrained"] if pretrained else False
-        return Network(tasks, **settings, size=config.data.size)
+        settings = plain(config.model)
+        if not pretrained:
+            settings["pretrained"] = False
+            if isinstance(backbone := settings["backbone"], dict) and "pretrained" in backbone["init_args"]:
+                backbone["init_args"]["pretrained"] = False
+        return Network(tasks, **made(settings, Network), size=config.data.size)

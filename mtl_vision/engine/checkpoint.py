@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save as serialize
 from torch import nn
 
-from mtl_vision.runtime.files import atomic_path
+from mtl_vision.models import weights
+from mtl_vision.runtime.files import atomic_path, atomic_write
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "model.safetensors"
@@ -18,32 +19,39 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write a training's state, and that of the random generators."""
     # of this process' own GPU: another machine may have another number of them
     cuda_rng = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-    with atomic_path(path) as work:
-        torch.save({**state, "rng": torch.get_rng_state(), "cuda_rng": cuda_rng}, work)
+    with atomic_path(path) as work, work.open("wb") as file:
+        try:
+            torch.save({**state, "rng": torch.get_rng_state(), "cuda_rng": cuda_rng}, file)
+        except RuntimeError as error:  # of torch's own writer, which ends the file after an error
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint and set the random generators to where they were."""
+    """Read a checkpoint and set the random generators to where they were. Raises ValueError for what is none."""
+    weights.check_file(path)
     try:
-        parts = torch.load(path, map_location="cpu", weights_only=True)
+        parts = weights.read_torch(path)
+        if not (isinstance(parts, dict) and {"rng", "cuda_rng"} <= parts.keys()):
+            raise ValueError("no checkpoint of a training")
+        torch.set_rng_state(parts.pop("rng"))
+        cuda_rng = parts.pop("cuda_rng")
+        if cuda_rng and torch.cuda.is_available():
+            torch.cuda.set_rng_state(cuda_rng[0])
     except Exception as error:
-        raise ValueError(f"{path} is no readable checkpoint ({error}); remove it to start the run anew") from error
-    torch.set_rng_state(parts.pop("rng"))
-    cuda_rng = parts.pop("cuda_rng")
-    if cuda_rng and torch.cuda.is_available():
-        torch.cuda.set_rng_state(cuda_rng[0])
+        raise ValueError(f"{path} {weights.fault(error)}; remove it to start the run anew") from error
     return parts
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the network's weights, for export and fine-tuning."""
-    with atomic_path(path) as work:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, work)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    atomic_write(path, serialize(tensors))  # its own writer makes files that their owner alone can read
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Read the network's weights. Raises ValueError when the file does not fit it."""
+    found = weights.read(path)
     try:
-        model.load_state_dict(load_file(path))
+        model.load_state_dict(found)
     except Exception as error:
         raise ValueError(f"{path} does not fit this network: {str(error)[:300]}") from error

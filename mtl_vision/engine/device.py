@@ -1,12 +1,15 @@
 """Where a run computes, and how precisely."""
 
 import os
+import re
 
 import torch
 
 
 def pick_device(name: str) -> torch.device:
-    """auto, cpu, cuda or cuda:N; under torchrun, the process' own GPU. Raises ValueError where torch sees no GPU."""
+    """auto, cpu, cuda or cuda:N; under torchrun, the process' own GPU. Raises ValueError for a GPU that is missing."""
+    if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,4})?", name):
+        raise ValueError(f"device is {name!r:.40}: expected auto, cpu, cuda or cuda:N; no other kind is supported")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda"):
@@ -14,6 +17,8 @@ def pick_device(name: str) -> torch.device:
             raise ValueError(f"device is {name}, torch sees no GPU: give cpu, or install a CUDA build of torch")
         if name == "cuda":
             name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        if torch.device(name).index >= (count := torch.cuda.device_count()):
+            raise ValueError(f"device is {name}, torch sees {count} GPU(s): expected cuda:0 to cuda:{count - 1}")
         torch.cuda.set_device(name)
         torch.backends.cudnn.benchmark = True
     return torch.device(name)

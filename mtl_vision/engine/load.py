@@ -41,6 +41,15 @@ def load_run(folder: Path) -> Trained:
     tasks = build.make_tasks(config.tasks, labels and labels.class_set())
     model = build.make_network(config, tasks, pretrained=False)
     checkpoint.load_weights(model, folder / checkpoint.WEIGHTS)
-    path = folder / METRICS
-    metrics = json.loads(path.read_text()) if path.exists() else {}
-    return Trained(folder, config, description, tasks, model.eval(), metrics)
+    return Trained(folder, config, description, tasks, model.eval(), _metrics(folder / METRICS))
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    """What was measured; nothing where there is no such file."""
+    try:
+        metrics = json.loads(path.read_bytes()) if path.exists() else {}
+    except (ValueError, RecursionError):
+        metrics = None
+    if not isinstance(metrics, dict):
+        raise ValueError(f"{path} is damaged: expected the metrics as a JSON mapping; remove it to do without them")
+    return metrics

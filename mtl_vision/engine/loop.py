@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -40,6 +40,7 @@ class Trainer:
     accumulate: int = 1
     steps: int = 0
     epochs: int = 0  # done
+    made_with: Mapping[str, Any] = field(default_factory=dict)  # what a checkpoint's training must have had as well
 
     def step(self, batches: list[Batch]) -> dict[str, Tensor]:
         """One optimiser step over micro-batches. Returns the losses, by task, left on the device."""
@@ -97,34 +98,44 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that the training needs to resume as if it had never stopped."""
         parts = {name: getattr(self, name).state_dict() for name in self.PARTS}
-        return parts | {"steps": self.steps, "epoch": self.epochs}
+        return parts | {"steps": self.steps, "epoch": self.epochs, "made_with": dict(self.made_with)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume where `state_dict` was taken."""
-        for name in self.PARTS:
-            getattr(self, name).load_state_dict(state[name])
-        self.steps, self.epochs = state["steps"], state["epoch"]
+        """Resume where `state_dict` was taken. Raises ValueError, which names what differs."""
+        begun = state.get("made_with")
+        for key, value in self.made_with.items():
+            if (before := begun.get(key) if isinstance(begun, dict) else None) != value:
+                raise ValueError(
+                    f"it was made with {key} = {before}, found {value} now: a resumed run keeps its settings, "
+                    "processes and number of samples; restore that, or begin a new run"
+                )
+        try:
+            for name in self.PARTS:
+                getattr(self, name).load_state_dict(state[name])
+            self.steps, self.epochs = int(state["steps"]), int(state["epoch"])
+        except Exception as error:  # torch raises many types
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"it does not fit this run ({type(error).__name__}: {reason})") from error
 
     def epoch(self, loader: Loader, epochs: int, tracker: Tracker | None) -> None:
         """The next of `epochs` epochs. Raises FloatingPointError for a loss that is not finite, with task and step."""
         epoch, total, batches = self.epochs, len(loader) // self.accumulate, loader.epoch(self.epochs)
-        bar = tqdm(total=total, desc=f"epoch {epoch + 1}/{epochs}", leave=False, disable=tracker is None)
         waiting: list[_Record] = []
         start = time.perf_counter()
-        for _ in range(total):
-            lr = max(self.schedule.get_last_lr())
-            losses = self.step(list(islice(batches, self.accumulate)))
-            now = time.perf_counter()
-            plain = {"step": self.steps - 1, "epoch": epoch, "lr": lr, "seconds": now - start}
-            start = now
-            waiting.append(_Record(plain, losses, self.balancer.report()))
-            if len(waiting) > 1:  # read a step late: until then the device has the next step to compute
-                self._write(waiting.pop(0), tracker, bar)
-        self.balancer.end_epoch()
-        self.epochs += 1
-        for record in waiting:
-            self._write(record, tracker, bar)
-        bar.close()
+        with tqdm(total=total, desc=f"epoch {epoch + 1}/{epochs}", leave=False, disable=tracker is None) as bar:
+            for _ in range(total):
+                lr = max(self.schedule.get_last_lr())
+                losses = self.step(list(islice(batches, self.accumulate)))
+                now = time.perf_counter()
+                plain = {"step": self.steps - 1, "epoch": epoch, "lr": lr, "seconds": now - start}
+                start = now
+                waiting.append(_Record(plain, losses, self.balancer.report()))
+                if len(waiting) > 1:  # read a step late: until then the device has the next step to compute
+                    self._write(waiting.pop(0), tracker, bar)
+            self.balancer.end_epoch()
+            self.epochs += 1
+            for record in waiting:
+                self._write(record, tracker, bar)
 
     def _write(self, arriving: _Record, tracker: Tracker | None, bar: tqdm) -> None:
         record = arriving.read(self.balancer.tasks)

@@ -14,22 +14,29 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, get_loader, set_loader
 
 from mtl_vision.balancers import Balancer
 from mtl_vision.config import Component, Config, DataConfig, ModelConfig, RunConfig, TasksConfig, TrainConfig, plain
+from mtl_vision.datasets.text import MOST_YAML, load_yaml, read_text
 from mtl_vision.engine.components import class_of, import_path
 from mtl_vision.models import Backbone, Decoder, Head
 from mtl_vision.runtime.files import atomic_write
 from mtl_vision.runtime.near import nearest
 from mtl_vision.tasks import TASKS, Task
 
+SECTIONS = ("run", "data", "model", "tasks", *(f"tasks.{name}" for name in TASKS), "train")
 COMPONENTS = {"balancer": Balancer, "model.decoder": Decoder, "model.head": Head}
+LONGEST = 1000  # characters of a message
 FROM_DATA: Any = {"tasks", "classes", "palette"}  # arguments of components that the run fills in
 
 
 class UsageError(ValueError):
     """An option or a key of a recipe is wrong; the message names it."""
+
+    def __init__(self, message: str) -> None:
+        text = " ".join(message.split())  # one line, of no more than a screen
+        super().__init__(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
 
 
 class _Parser(ArgumentParser):
@@ -94,10 +101,10 @@ def write_config(config: Config, path: Path) -> None:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A recipe's mapping. Raises UsageError."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = load_yaml(read_text(path, MOST_YAML))
     except OSError as error:
         raise UsageError(f"no recipe at {path} ({error.strerror}): expected a file, as configs/smoke.yaml") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict | None):
         sections = ", ".join(field.name for field in fields(Config))
@@ -105,30 +112,43 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data or {}
 
 
+def _value(text: str) -> Any:
+    """An option's value, by the rules of jsonargparse for numbers (1e-3 is one)."""
+    load_yaml(text)  # nothing that is deep, or larger than its text
+    return get_loader("yaml")(text)
+
+
+set_loader("option", _value, (ValueError, yaml.YAMLError))
+
+
 def _resolve(words: Sequence[str], base: Config | None = None) -> Config:
     """`base`, recipes over it, then options. A component of another class begins with its own defaults."""
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # for import paths: console scripts do not have it
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for key in ("config", *COMPONENTS, "tasks.names"):
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for key in ("config", *SECTIONS, *COMPONENTS, "tasks.names"):
         early.add_argument(f"--{key}", dest=key, action="append", default=[])
-    known, rest = early.parse_known_args(words)
-    chosen = vars(known)
     try:
+        known, rest = early.parse_known_args(words)
+        chosen = vars(known)
         recipe = plain(base or Config())
         for path in chosen.pop("config"):
-            recipe = _over(recipe, read_yaml(Path(path)))
+            recipe = _over(recipe, read_yaml(Path(str(path))))
         for key, value in ((key, value) for key, given in chosen.items() for value in given):
-            more = yaml.safe_load(value)
+            more = load_yaml(str(value))  # argparse makes a list of `--`
+            if key in SECTIONS and isinstance(more, str):
+                more = read_yaml(Path(more))
             for part in reversed(key.split(".")):
                 more = {part: more}
             recipe = _over(recipe, more)
         parser = make_parser(recipe)
-        return _to_config(parser.parse_args([f"--config={json.dumps(recipe)}", *rest]).as_dict())
+        return _to_config(parser.parse_args([f"--config={json.dumps(recipe, default=str)}", *rest]).as_dict())
     except UsageError:
         raise
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, argparse.ArgumentError) as error:
         raise UsageError(str(error)) from error
+    except (LookupError, TypeError, RecursionError) as error:  # from within jsonargparse, as for --print_config=--
+        raise UsageError(f"the options cannot be read ({type(error).__name__}: {error})") from error
 
 
 def _over(base: Mapping[str, Any], more: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -138,8 +158,12 @@ def _over(base: Mapping[str, Any], more: Mapping[str, Any], prefix: str = "") ->
         path, old = f"{prefix}{key}", base.get(key)
         if path in COMPONENTS:
             result[key] = _component(path, old, value)
-        elif isinstance(old, Mapping) and isinstance(value, Mapping) and "class_path" not in value:
-            result[key] = _over(old, value, f"{path}.")
+        elif path in SECTIONS and not isinstance(value, Mapping):
+            raise UsageError(f"{path} is {value!r:.60}: expected a mapping of its settings")
+        elif path in SECTIONS or (
+            isinstance(old, Mapping) and isinstance(value, Mapping) and "class_path" not in value
+        ):
+            result[key] = _over(old or {}, value, f"{path}.")
         else:
             result[key] = value
     return result
@@ -155,6 +179,8 @@ def _component(key: str, old: Any, new: Any) -> dict[str, Any]:
     if "class_path" in new:
         chosen = class_of(new["class_path"], COMPONENTS[key])
         cls, kept, new = chosen, kept if chosen is cls else {}, new.get("init_args", {})
+    if not isinstance(new, Mapping):
+        raise UsageError(f"{key}.init_args is {new!r:.60}: expected a mapping of its settings")
     return {"class_path": import_path(cls), "init_args": {**kept, **new}}
 
 
@@ -167,12 +193,13 @@ def _to_config(values: dict[str, Any]) -> Config:
         return Component(import_path(class_of(value["class_path"], object)), value.get("init_args", {}))
 
     model, tasks = values["model"], values["tasks"]
-    names = tasks.pop("names")
+    names = tasks.pop("names") or []
+    chosen = [class_of(name, Task) for name in names]
     return Config(
         run=RunConfig(**values["run"]),
         data=DataConfig(**values["data"]),
         model=ModelConfig(**{key: component(value) for key, value in model.items()}),
-        tasks=TasksConfig(names, {name: tasks[name] for name in (class_of(n, Task).name for n in names)}),
+        tasks=TasksConfig(names, {cls.name: tasks[cls.name] for cls in chosen}),
         balancer=component(values["balancer"]),
         train=TrainConfig(**values["train"]),
     )
@@ -182,6 +209,7 @@ def make_parser(recipe: Mapping[str, Any]) -> _Parser:
     """The parser of mtl-train, with the settings of the components and tasks that a recipe has chosen."""
     parser = _Parser(
         prog="mtl-train",
+        parser_mode="option",
         description="Train a multitask network: depth, surface normals, segmentation. Without any option: synthetic "
         "rooms, a small network, minutes.",
     )
@@ -194,8 +222,14 @@ def make_parser(recipe: Mapping[str, Any]) -> _Parser:
     parser.add_class_arguments(TasksConfig, "tasks", skip={"settings"})
     names = recipe["tasks"]["names"]
     chosen = [class_of(name, Task) for name in names] if isinstance(names, list) else []
-    for cls in dict.fromkeys([*TASKS.values(), *chosen]):
-        parser.add_class_arguments(cls, f"tasks.{cls.name}", skip=FROM_DATA, instantiate=False)
+    classes: dict[str, type[Task]] = dict(TASKS)
+    for cls in chosen:
+        if classes.setdefault(cls.name, cls) is not cls or chosen.count(cls) > 1:
+            raise UsageError(
+                f"tasks.names is {names}: expected tasks of different names, '{cls.name}' is there already"
+            )
+    for name, cls in classes.items():
+        parser.add_class_arguments(cls, f"tasks.{name}", skip=FROM_DATA, instantiate=False)
     for key, base in COMPONENTS.items():
         group, _, leaf = key.rpartition(".")
         default = {"class_path": (recipe[group] if group else recipe)[leaf]["class_path"]}

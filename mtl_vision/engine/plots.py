@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from mtl_vision.balancers.previous_runs import curves
 from mtl_vision.loading.loader import Batch
 from mtl_vision.models import Network
 from mtl_vision.runtime.files import atomic_path, atomic_write, png
@@ -27,17 +28,17 @@ GAP = 4  # pixels between the panel's images
 
 def plot_weights(history: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None:
     """Weights, gradient norms, rates and losses over time, a line a task, smoothed; faint: as they were."""
-    keys = [key for key in ROWS if any(key in record for record in history)]
-    tasks = list(history[-1]["weight"])
+    found = {key: curves(history, key) for key in ROWS}
+    keys = [key for key in ROWS if found[key]] or ["weight"]
+    tasks = list(dict.fromkeys(task for key in keys for task in found[key]))
     figure = Figure(figsize=(9, 2.3 * len(keys) + 0.4), layout="constrained")
     axes = figure.subplots(len(keys), 1, sharex=True, squeeze=False)[:, 0]
     colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
     for axis, key in zip(axes, keys, strict=True):
         for task, colour in zip(tasks, colours, strict=False):
-            points = [(r["step"], r[key][task]) for r in history if (r.get(key) or {}).get(task) is not None]
-            if not points:
+            if task not in found[key]:
                 continue
-            points = np.array(points, float).T
+            points = np.array(found[key][task], float).T
             if key == "loss":
                 points[1] /= max(points[1, : max(points.shape[1] // 100, 1)].mean(), 1e-12)
             axis.plot(*points, color=colour, alpha=0.15, linewidth=0.6)
@@ -48,7 +49,8 @@ def plot_weights(history: Sequence[Mapping[str, Any]], path: Path, title: str = 
             axis.set_yscale("log")
         axis.set_ylabel(ROWS[key])
         axis.grid(alpha=0.25)
-    axes[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(tasks), frameon=False, borderaxespad=0.2)
+    if tasks:
+        axes[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(tasks), frameon=False, borderaxespad=0.2)
     axes[0].set_title(title, loc="left")
     axes[-1].set_xlabel("step")
     with atomic_path(path) as work:

@@ -18,12 +18,13 @@ def introduction(config: Config, trainer: Trainer, train: FolderDataset, test: F
     (H, W), backbone = config.data.size, config.model.backbone
     name = backbone if isinstance(backbone, str) else backbone.name
     parameters = sum(p.numel() for p in trainer.model.parameters())
+    weights = f"weights    {trainer.model.loaded}\n" if trainer.model.loaded else ""
     resuming = f", resuming after epoch {trainer.epochs}" if config.run.resume else ""
     return f"""\
 data       {train.root}: {len(train)} to train on, {len(test)} ({test.split}) to measure
            {train.description.source}
 network    {name}, {parameters / 1e6:.1f} M parameters, {H}x{W}, on {trainer.device}
-tasks      {", ".join(trainer.tasks)}, balanced by {config.balancer.name}
+{weights}tasks      {", ".join(trainer.tasks)}, balanced by {config.balancer.name}
 run        {folder}/{resuming}"""
 
 

@@ -1,25 +1,39 @@
 """A training from beginning to end, and its directory, `runs/NAME/`."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from mtl_vision.balancers.previous_runs import read_history
-from mtl_vision.config import Config
+from mtl_vision.config import Config, flat
 from mtl_vision.datasets.description import FILE_NAME
 from mtl_vision.engine import build, checkpoint, distributed
 from mtl_vision.engine.device import pick_device, pick_precision
 from mtl_vision.engine.evaluate import evaluate
-from mtl_vision.engine.folder import CONFIG, METRICS, new_folder, resumed_folder, write_json
+from mtl_vision.engine.folder import (
+    CONFIG,
+    METRICS,
+    PLACES,
+    full_disk_is_told,
+    make_folder,
+    new_folder,
+    remove_unbegun,
+    resumed_folder,
+    write_json,
+)
 from mtl_vision.engine.loop import Trainer
 from mtl_vision.engine.optimizer import make_optimizer, make_schedule
 from mtl_vision.engine.parse import write_config
 from mtl_vision.engine.plots import plot_panel, plot_weights
 from mtl_vision.engine.report import brief, describe_protocol, introduction, table
 from mtl_vision.engine.tracking import Tracker
-from mtl_vision.runtime.files import atomic_write
+from mtl_vision.runtime.files import atomic_write, sweep
+
+# settings in which a resumed run may differ from what its checkpoint was made with
+FREE = ("run.name", "run.dir", "run.resume", "run.device", "run.tensorboard", *(f"data.{name}" for name in PLACES))
 
 
 class Run:
@@ -29,14 +43,16 @@ class Run:
     """
 
     def __init__(self, config: Config) -> None:
-        resuming = config.run.resume
+        resuming, self.numbered = config.run.resume, config.run.name is None
         if resuming:
             self.folder, config = resumed_folder(config)
         self.device = pick_device(config.run.device)
         distributed.start(self.device)
+        if config.data.root is None:
+            build.check_settings(config)
         root = build.data_root(config.data)
         if not resuming:
-            self.folder, config = new_folder(config, root.name)
+            self.folder = new_folder(config, root.name)
             config = replace(config, balancer=build.resolve_balancer(config.balancer))
         self.config = config
         torch.manual_seed(config.run.seed)
@@ -44,7 +60,7 @@ class Run:
         tasks = build.make_tasks(config.tasks, self.data.classes)
         build.check_data(config, self.data)
         balancer = build.make_balancer(config.balancer, tasks)
-        begun = (self.folder / checkpoint.CHECKPOINT).exists()
+        begun = resuming and (self.folder / checkpoint.CHECKPOINT).exists()
         model = build.make_network(config, tasks, pretrained=not begun)  # before the data are packed: it may fail
         model.shared_weight(balancer.place)
         self.loader = build.make_loader(config, self.data, self.device, train=True)
@@ -63,12 +79,27 @@ class Run:
             precision=pick_precision(config.run.precision, self.device),
             clip=t.clip,
             accumulate=t.accumulate,
+            made_with={"processes": distributed.world(), "training samples": len(self.data)}
+            | {key: value for key, value in flat(config).items() if key not in FREE},
         )
         if begun:
-            self.trainer.load_state_dict(checkpoint.load(self.folder / checkpoint.CHECKPOINT))
+            path = self.folder / checkpoint.CHECKPOINT
+            state = checkpoint.load(path)
+            try:
+                self.trainer.load_state_dict(state)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
 
     def train(self) -> Path:
         """Train, measure, write. Returns the run directory."""
+        if not self.config.run.resume:
+            self._make_folder()
+        with full_disk_is_told(self.folder):
+            self._train()
+        distributed.barrier()
+        return self.folder
+
+    def _train(self) -> None:
         tracker = self._begin() if distributed.rank() == 0 else None  # one process writes
         epochs, every = self.config.train.epochs, self.config.train.eval_every
         start = time.perf_counter()
@@ -83,37 +114,47 @@ class Run:
                     if tracker is not None:
                         tracker.step({"step": self.trainer.steps - 1, "metrics": metrics})
                         print(f"epoch {epoch + 1}: " + brief(metrics, self.trainer.tasks))
+            seconds = time.perf_counter() - start
+            metrics = self.evaluate()
+            if tracker is not None:
+                self._finish(metrics, seconds)
         finally:
             if tracker is not None:
                 tracker.close()
-        seconds = time.perf_counter() - start
-        metrics = self.evaluate()
-        if tracker is not None:
-            self._finish(metrics, seconds)
-        distributed.barrier()
-        return self.folder
 
     def evaluate(self) -> dict[str, float]:
         """The metrics of all tasks on the evaluation split."""
         return evaluate(self.trainer.model, self.trainer.tasks, self.test_loader, self.device)
 
+    def _make_folder(self) -> None:
+        """Make the run directory; the first process' is that of all."""
+        if distributed.rank() == 0:
+            self.folder = make_folder(self.folder, self.numbered)
+        self.folder = self.folder.with_name(distributed.same(self.folder.name))
+        self.config = replace(self.config, run=replace(self.config.run, name=self.folder.name))
+
     def _begin(self) -> Tracker:
-        """Make the run directory, with the config and the data's description in it; print what is about to happen."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_config(self.config, self.folder / CONFIG)
-        atomic_write(self.folder / FILE_NAME, self.data.as_trained().to_yaml().encode())
-        print(introduction(self.config, self.trainer, self.data, self.test_data, self.folder))
-        return Tracker(self.folder, self.config.run.tensorboard, self.trainer.steps)
+        """Lock the run directory, write the config and the data's description; print what is about to happen."""
+        with ExitStack() as failed:
+            failed.callback(remove_unbegun, self.folder)
+            tracker = Tracker(self.folder, self.config.run.tensorboard, self.trainer.steps)
+            failed.callback(tracker.close)
+            sweep(self.folder)
+            write_config(self.config, self.folder / CONFIG)
+            atomic_write(self.folder / FILE_NAME, self.data.as_trained().to_yaml().encode())
+            print(introduction(self.config, self.trainer, self.data, self.test_data, self.folder))
+            failed.pop_all()
+        return tracker
 
     def _finish(self, metrics: dict[str, float], seconds: float) -> None:
         """Weights, metrics, plots, the table and the next command."""
         model, tasks = self.trainer.model, self.trainer.tasks
         checkpoint.save_weights(model, self.folder / checkpoint.WEIGHTS)
         protocol = describe_protocol(self.config, self.test_data)
-        write_json(self.folder / METRICS, metrics | protocol)
-        history = [record for record in read_history(self.folder) if "weight" in record]
-        plot_weights(history, self.folder / "weights.png", f"{self.folder.name}: {self.config.balancer.name}")
+        title = f"{self.folder.name}: {self.config.balancer.name}"
+        plot_weights(read_history(self.folder), self.folder / "weights.png", title)
         plot_panel(model, tasks, self.test_loader.spread(), self.device, self.folder / "panel.png")
+        write_json(self.folder / METRICS, metrics | protocol)  # at last: a run that has it is finished
         print(table(metrics, tasks, protocol))
         print(f"trained in {seconds / 60:.1f} min on {self.device}; everything is in {self.folder}/")
         print(f"\nnext: mtl-export {self.folder}")

@@ -2,41 +2,96 @@
 
 import json
 import math
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from mtl_vision.balancers.previous_runs import HISTORY
-from mtl_vision.runtime.files import atomic_write
+from mtl_vision.balancers.previous_runs import HISTORY, parse_record
+from mtl_vision.runtime.lock import LockedError, lock, unlock
+
+EVENTS = "tensorboard"
+BUSY = "{} is being trained by another process: wait for it, or end it"
 
 
 class Tracker:
-    """Appends records to `history.jsonl` and, if wanted, to TensorBoard. from_step: the step that comes next."""
+    """Appends records to `history.jsonl`, which it locks, and if wanted to TensorBoard. from_step: that comes next.
+
+    Raises ValueError where another process is training the run.
+    """
 
     def __init__(self, folder: Path, tensorboard: bool, from_step: int = 0) -> None:
-        path = folder / HISTORY
-        if again := path.exists():
-            _cut(path, from_step)
-        self.file = path.open("a", encoding="utf-8", buffering=1)  # on disk line by line
-        self.board = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import: only where it is used
-
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=from_step if again else None)
+        with ExitStack() as opened:
+            self.file = opened.enter_context((folder / HISTORY).open("a+b"))
+            try:
+                lock(self.file)
+            except LockedError as error:
+                raise ValueError(BUSY.format(folder)) from error
+            opened.callback(unlock, self.file)  # loading processes may have it open for longer
+            again = _cut(self.file, from_step)
+            self.events = None
+            if tensorboard:
+                self.events = opened.enter_context(closing(_Events(folder / EVENTS, from_step, again)))
+            self._opened = opened.pop_all()
 
     def step(self, record: dict[str, Any]) -> None:
         """record: `step` and scalars, or {task: value} mappings."""
-        self.file.write(json.dumps(_clean(record)) + "\n")
-        if self.board is not None:
-            for name, value in record.items():
-                for task, v in value.items() if isinstance(value, dict) else [("", value)]:
-                    if isinstance(v, (int, float)) and name != "step":
-                        self.board.add_scalar(f"{name}/{task}" if task else name, v, record["step"])
+        self.file.write(json.dumps(_clean(record)).encode() + b"\n")
+        self.file.flush()  # on disk line by line
+        if self.events is not None:
+            self.events.add(record)
 
     def close(self) -> None:
         """Close the files."""
-        self.file.close()
-        if self.board is not None:
-            self.board.close()
+        self._opened.close()
+
+
+def is_being_trained(folder: Path) -> bool:
+    """Whether a process is training this run now."""
+    with suppress(FileNotFoundError), (folder / HISTORY).open("r+b") as file:
+        try:
+            lock(file)
+        except LockedError:
+            return True
+    return False
+
+
+class _Events:
+    """A TensorBoard file. Its own writer works in a thread, which says what a full disk is in a traceback."""
+
+    def __init__(self, folder: Path, from_step: int, again: bool) -> None:
+        # slow to import: only where it is used
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self.event, self.summary = Event, Summary
+        folder.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self.writer = RecordWriter((folder / name).open("wb"))
+        self._write(step=from_step, file_version="brain.Event:2")
+        if again:  # what earlier files have from here on is left out
+            self._write(step=from_step, session_log=SessionLog(status=SessionLog.START))
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """The scalars of a record."""
+        values = []
+        for name, value in record.items():
+            for task, v in value.items() if isinstance(value, dict) else [("", value)]:
+                if isinstance(v, (int, float)) and name != "step":
+                    tag = f"{name}/{task}" if task else name
+                    values.append(self.summary.Value(tag=tag, simple_value=float(v)))
+        self._write(step=record["step"], summary=self.summary(value=values))
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def _write(self, **content: Any) -> None:
+        self.writer.write(self.event(wall_time=time.time(), **content).SerializeToString())
+        self.writer.flush()
 
 
 def _clean(value: Any) -> Any:
@@ -48,13 +103,17 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def _cut(path: Path, from_step: int) -> None:
-    """Drop records at or after `from_step`, and a last half line: steps after the checkpoint are done again."""
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] < from_step:
-                kept.append(line + "\n")
-        except ValueError:
-            break
-    atomic_write(path, "".join(kept).encode())
+def _cut(file: IO[bytes], from_step: int) -> bool:
+    """Cut behind the last record before `from_step`: steps after the checkpoint are done again. Was there any line?
+
+    In place: a full disk does not matter, and the lock stays. Damaged lines in between stay, readers leave them out.
+    """
+    end = at = 0
+    file.seek(0)
+    for line in file:
+        at += len(line)
+        record = parse_record(line)
+        if record is not None and record["step"] < from_step and line.endswith(b"\n"):
+            end = at
+    file.truncate(end)
+    return at > 0

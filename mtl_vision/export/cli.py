@@ -4,11 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mtl_vision.datasets import DataError
-from mtl_vision.engine.load import load_run
-from mtl_vision.export.exporter import export_run
-from mtl_vision.export.verify import VerifyError
-from mtl_vision.runtime.contract import ModelError
+from mtl_vision.importing import stopping_at_once
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,6 +19,12 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--int8", action="store_true", help="write an 8-bit copy beside it, calibrated on the training data")
     args = p.parse_args(argv)
     out = args.out or args.run / "model.onnx"
+    with stopping_at_once(p.prog):  # here, so that --help is quick
+        from mtl_vision.datasets import DataError
+        from mtl_vision.engine.load import load_run
+        from mtl_vision.export.exporter import export_run
+        from mtl_vision.export.verify import VerifyError
+        from mtl_vision.runtime.contract import ModelError
     try:
         run = load_run(args.run)
         export_run(run, out, dynamic_size=args.dynamic_size, logits=args.logits, int8=args.int8, report=print)

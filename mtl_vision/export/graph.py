@@ -13,6 +13,7 @@ from torch.export import Dim
 
 import mtl_vision
 from mtl_vision.engine.load import Trained
+from mtl_vision.runtime.checksum import with_checksum
 from mtl_vision.runtime.contract import MANIFEST_KEY, Manifest
 from mtl_vision.runtime.files import atomic_write
 
@@ -98,10 +99,11 @@ def make_manifest(run: Trained, dynamic_size: bool = False) -> Manifest:
 
 
 def write(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
-    """Write the graph with its manifest as one file."""
+    """Write the graph as one file, with its manifest in place of what metadata it has, and a checksum of it all."""
+    del model.metadata_props[:]
     entry = model.metadata_props.add()
     entry.key, entry.value = MANIFEST_KEY, manifest.to_json()
     model.producer_name = "mtl_vision"
     onnx.checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, model.SerializeToString())
+    atomic_write(path, with_checksum(model.SerializeToString()))

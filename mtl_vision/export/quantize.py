@@ -10,8 +10,8 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mtl_vision.runtime.contract import MANIFEST_KEY
-from mtl_vision.runtime.files import atomic_write
+from mtl_vision.export.graph import write
+from mtl_vision.runtime.model import Model
 
 
 class _Images(CalibrationDataReader):
@@ -28,7 +28,7 @@ def quantize(path: Path, out: Path, images: np.ndarray) -> None:
     The last layer of every head stays in float: what it gives is metres and directions, not features.
     """
     logging.getLogger().setLevel(logging.ERROR)
-    manifest = [entry for entry in onnx.load(path).metadata_props if entry.key == MANIFEST_KEY]
+    manifest = Model(path).manifest
     with tempfile.TemporaryDirectory() as folder:
         prepared, small = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
@@ -44,10 +44,7 @@ def quantize(path: Path, out: Path, images: np.ndarray) -> None:
             weight_type=QuantType.QInt8,
         )
         model = onnx.load(small)
-    del model.metadata_props[:]
-    model.metadata_props.extend(manifest)
-    onnx.checker.check_model(model)
-    atomic_write(out, model.SerializeToString())
+    write(model, manifest, out)
 
 
 def _last_convolutions(model: onnx.ModelProto) -> list[str]:

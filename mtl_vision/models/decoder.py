@@ -24,15 +24,15 @@ class Decoder(nn.Module, ABC):
     It is made from its settings only; the network builds a copy of it. last_shared: the layer whose output is z.
 
     Args:
-        width: channels of z, and of the layers that lead to it; a multiple of 16
+        width: channels of z, and of the layers that lead to it; a multiple of 16, up to 1024
     """
 
     last_shared: nn.Conv2d
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
-        if width < 16 or width % 16:
-            raise ValueError(f"width is {width}: expected a multiple of 16 (64, 96, 128)")
+        if not 16 <= width <= 1024 or width % 16:
+            raise ValueError(f"width is {width}: expected a multiple of 16 from 16 to 1024")
         self.width = width
 
     @abstractmethod

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mtl_vision.models import weights
 from mtl_vision.models.backbone import Backbone, TimmBackbone
 from mtl_vision.models.decoder import ConvHead, Decoder, Fusion, Head, upsample
 from mtl_vision.runtime.near import did_you_mean
@@ -31,14 +32,15 @@ class Network(nn.Module):
     """A backbone, a decoder to stride 4 with the last shared layer, and a head per task.
 
     tasks: name -> task. Image sides that are no multiple of the backbone's `multiple` are padded at the right and
-    bottom by repeating the edge, and the maps are cut back.
+    bottom by repeating the edge, and the maps are cut back. loaded: where the weights are from, in words; None: random.
 
     Args:
         backbone: any timm model that gives features, or a backbone of your own
         decoder: from the backbone's features to the shared map; the name of a class gives its default settings
         head: from the shared map to a task's; likewise
         size: height and width of the images it will see; others work too, unless the backbone's size is fixed
-        pretrained: true (timm's weights, fetched), false, or a local weights file
+        pretrained: true (timm's weights, fetched), false, or a local file: the backbone's, or the model.safetensors of
+            a run, of which decoder and heads are taken where they fit; nine tenths of the backbone must
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.tasks = dict(tasks)
+        found = weights.read(pretrained) if isinstance(pretrained, str) else {}
+        of_network = any(name.startswith("backbone.") for name in found)
         if isinstance(backbone, str):
-            backbone = TimmBackbone(backbone, pretrained, size)
-        elif pretrained:
+            backbone = TimmBackbone(backbone, pretrained is True, size)
+        elif pretrained and not of_network:
             raise ValueError(f"pretrained is {pretrained}: expected a timm model's name as backbone, found a module")
         backbone.check(size)
         self.backbone = backbone
@@ -70,6 +74,28 @@ class Network(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(self.backbone.std).view(1, 3, 1, 1), persistent=False)
         self.mean: Tensor
         self.std: Tensor
+        self.loaded = self.backbone.loaded
+        if found:
+            try:
+                fitted = self._start_from(found) if of_network else self.backbone.load_weights(found)
+            except ValueError as error:
+                raise ValueError(f"{pretrained}: {error}") from error
+            self.loaded = f"from {pretrained}: {fitted}"
+
+    def _start_from(self, found: Mapping[str, Tensor]) -> str:
+        """Take what fits of another network's tensors; a head only whole. What that was, in words."""
+        backbone = self.backbone.load_weights(weights.part(found, "backbone."))
+        decoder = weights.load(self.decoder, weights.part(found, "decoder."), "decoder")
+        taken, anew = [], []
+        for name, head in self.heads.items():
+            tensors = weights.part(found, f"heads.{name}.")
+            if amiss := list(weights.misfits(head, tensors).values()):
+                anew.append(f"{name} ({amiss[0]})")
+            else:
+                head.load_state_dict(tensors, strict=False)
+                taken.append(name)
+        heads = [f"heads {', '.join(taken)}"] if taken else []
+        return "; ".join([backbone, decoder, *heads, *([f"anew: {', '.join(anew)}"] if anew else [])])
 
     @property
     def last_shared(self) -> nn.Conv2d:

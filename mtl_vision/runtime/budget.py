@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path, PurePosixPath
 from threading import Condition, Lock
 
@@ -36,6 +37,7 @@ class Budget:
                 self._freed.notify_all()
 
 
+@cache
 def default_budget() -> int:
     """Bytes that images may take: a share of what this process may."""
     return int(SHARE * memory_limit())

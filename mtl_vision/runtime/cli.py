@@ -1,21 +1,24 @@
 """The command line: run an exported model over files and folders of images."""
 
 import argparse
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
 from typing import NoReturn
 
-import cv2
-
 from mtl_vision.runtime.contract import ModelError
+from mtl_vision.runtime.headers import MAX_PIXELS
+from mtl_vision.runtime.images import quiet_decoders
 from mtl_vision.runtime.inputs import collect
 from mtl_vision.runtime.model import Model
-from mtl_vision.runtime.pipeline import RESULTS, Summary, run
+from mtl_vision.runtime.pipeline import OVERVIEW, Summary, endings, run
+from mtl_vision.runtime.results import RESULTS
+from mtl_vision.runtime.terminal import printable, say
 
-DONE, NOT_STARTED, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
+DONE, NOT_STARTED, SOME_FAILED, STOPPED, SIGNALLED = 0, 1, 2, 3, 128  # + the signal's number
 SHOWN = 5  # failures named at the end
 
 DESCRIPTION = """\
@@ -29,50 +32,73 @@ Run an exported model over images, and write the results at each image's own siz
 
 EPILOG = """\
 exit code: 0 all done; 2 some failed (results.jsonl says which and why);
-           1 nothing could start (bad model, no images, bad arguments); 130 interrupted, what was finished is kept"""
+           1 nothing could start (bad model, no images, bad arguments, another process is writing to DIR);
+           3 stopped early, as nothing more could be written (the disk is full);
+           130 interrupted (Ctrl-C), 143 terminated: images under way are finished, a second signal ends it at once.
+           What was finished is kept; after 3, 130 and 143 the same call with --resume does the rest."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(NOT_STARTED, f"{self.prog}: {message}\n")
+        self.exit(NOT_STARTED, printable(f"{self.prog}: {message}") + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, report. Returns the exit code; wrong arguments exit with code 1."""
     parser = _arguments()
     args = parser.parse_args(argv)
-    if args.batch < 1 or (args.threads is not None and args.threads < 1):
-        parser.error("--batch and --threads take whole numbers of 1 or more")
-    # OpenCV's own complaints about bad files would tear the progress bar; errors say what is wrong
-    (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
-    interrupted, before = Event(), signal.getsignal(signal.SIGINT)
-
-    def interrupt(number: int, frame: object) -> None:
-        interrupted.set()
-        signal.signal(signal.SIGINT, before)
-        print("\nfinishing what is under way (Ctrl-C again stops at once)", file=sys.stderr)
-
+    if min(args.batch, args.max_pixels, 1 if args.threads is None else args.threads) < 1:
+        parser.error("--batch, --max-pixels and --threads take whole numbers of 1 or more")
     try:
         model = Model(args.model, args.threads)
-        items = collect(args.paths, args.out)
-        if not any(path.exists() for path, _ in items):
+        longest = max(endings(model.manifest, [o.name for o in model.manifest.outputs] + [OVERVIEW], raw=True), key=len)
+        report = (lambda text: None) if args.quiet else say
+        items = collect(args.paths, args.out, len(os.fsencode(f".{longest}")), report)
+        if not any(os.path.exists(path) for path, _ in items):  # noqa: PTH110 - Path.exists raises for long names
             raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
-        signal.signal(signal.SIGINT, interrupt)
-        options = {name: getattr(args, name) for name in ("save", "raw", "batch", "quiet")}
-        summary = run(model, items, args.out, **options, stopped=interrupted.is_set)
+        options = {name: getattr(args, name) for name in ("save", "raw", "resume", "batch", "max_pixels", "quiet")}
+        with quiet_decoders(), _finishing() as signals:  # their words would tear the progress
+            summary = run(model, items, args.out, **options, stopped=lambda: bool(signals))
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return SIGNALLED + signal.SIGINT
     except (ModelError, OSError, ValueError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        say(f"{parser.prog}: {error}")
         return NOT_STARTED
-    finally:
-        signal.signal(signal.SIGINT, before)
     if not args.quiet:
         _report(summary, args.out)
-    if interrupted.is_set() and summary.done + len(summary.failed) < len(items):
-        return INTERRUPTED
+    done = summary.before + summary.done + len(summary.failed)
+    if summary.stopped:
+        after = f"stopped after {done} of {len(items)} images"
+        say(f"{parser.prog}: {after}: {summary.stopped}; when that is put right, --resume does the rest")
+        return STOPPED
+    if signals and done < len(items):
+        return SIGNALLED + signals[0]
     return SOME_FAILED if summary.failed else DONE
+
+
+@contextmanager
+def _finishing() -> Iterator[list[int]]:
+    """The signals that came in this block, so that what is under way can be finished; a second one does as before."""
+    signals: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def finish(number: int, frame: object) -> None:
+        signals.append(number)
+        restore()
+        with suppress(OSError, AttributeError):  # not with print, which may be at work; stderr may be closed
+            os.write(sys.stderr.fileno(), b"\nfinishing what is under way (Ctrl-C again stops at once)\n")
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        for number in before:
+            signal.signal(number, finish)
+        yield signals
+    finally:
+        restore()
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -81,19 +107,34 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="MODEL.onnx", help="a model made by `mtl-export`")
     parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="images, or folders with images in them")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--save", metavar="NAME", nargs="+", help="keep only these: names of outputs, overview")
+    parser.add_argument(
+        "--save", metavar="NAME", nargs="+", action="extend", help="keep only these: names of outputs, overview"
+    )
     parser.add_argument("--raw", action="store_true", help="also keep the arrays, as NAME.npz (float32; labels uint8)")
+    parser.add_argument("--resume", action="store_true", help="leave out what an earlier such call has done")
     parser.add_argument("--batch", metavar="N", type=int, default=1, help="images per run of the network (1)")
+    largest = f"most pixels of an image ({MAX_PIXELS:.1e}); one whose reading or results do not fit in memory fails too"
+    parser.add_argument("--max-pixels", metavar="N", type=_count, default=MAX_PIXELS, help=largest)
     parser.add_argument("--threads", metavar="N", type=int, help="threads of the network (one per core)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, only failures")
     return parser
 
 
+def _count(text: str) -> int:
+    """A whole number, which may be written as 2e8."""
+    number = float(text)
+    if not number.is_integer():  # infinity is not either
+        raise ValueError
+    return int(number)
+
+
 def _report(summary: Summary, out: Path) -> None:
     count = summary.done + len(summary.failed)
-    speed = f"{count / summary.seconds:.1f} images/s" if count else "stopped before the first"
-    print(f"{summary.done} done, {len(summary.failed)} failed, {speed}; results in {out} ({RESULTS} lists them)")
+    speed = f"{count / summary.seconds:.1f} images/s" if count else "none in this call"
+    before = f" and {summary.before} before" if summary.before else ""
+    totals = f"{summary.done} done{before}, {len(summary.failed)} failed, {speed}"
+    say(f"{totals}; results in {out} ({RESULTS} lists them)", sys.stdout)
     for path, reason in summary.failed[:SHOWN]:
-        print(f"  failed: {path}: {reason}".encode(errors="backslashreplace").decode())
+        say(f"  failed: {path}: {reason}", sys.stdout)
     if len(summary.failed) > SHOWN:
-        print(f"  ... and {len(summary.failed) - SHOWN} more")
+        say(f"  ... and {len(summary.failed) - SHOWN} more", sys.stdout)

@@ -1,22 +1,33 @@
 """The contract between exporter and runtime: a JSON manifest inside the ONNX file.
 
 It is kept under `metadata_props[MANIFEST_KEY]`. The graph takes `image` (N, H, W, 3) uint8 RGB, unnormalised, and gives
-one output a name listed here, each of a kind in `kinds.KINDS`.
+one output a name listed here, each of a kind in `kinds.KINDS`. Since format version 2 it has the file's checksum.
 """
 
 import json
+import math
 import re
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Self
 
-from mtl_vision.runtime.kinds import KINDS, Output
+from mtl_vision.runtime import checksum
+from mtl_vision.runtime.kinds import IGNORE, KINDS, Output
 
 MANIFEST_KEY = "mtl_vision"
-FORMAT_VERSION = 1
+FORMAT_VERSION, READABLE = 2, (1, 2)  # 1 has no checksum
+MAX_SIDE, MAX_CHARACTERS = 2**13, 2**20  # of an input; of a manifest
+RESERVED = ("overview", "file", "allow_pickle")  # no outputs' names: a result's, and two arguments of np.savez
 
 
 class ModelError(Exception):
-    """This runtime cannot run the file; the message says why and what to do."""
+    """This runtime cannot run the file, or the network failed; the message says why and what to do."""
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line of printable characters."""
+    text = " ".join((str(error) or repr(error)).split())[:1000]
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 @dataclass(frozen=True)
@@ -41,43 +52,104 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        """The manifest of a new file, with room for the file's checksum."""
+        return json.dumps(asdict(self) | {"format_version": FORMAT_VERSION, checksum.KEY: checksum.ROOM})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read a manifest. Raises ModelError on anything that this runtime does not understand."""
         try:
+            if len(text) > MAX_CHARACTERS:
+                raise ValueError(f"it has {len(text)} characters, expected at most {MAX_CHARACTERS}")
             data = json.loads(text)
+            if "format_version" not in data:
+                raise ValueError("it has no format_version")
             version = data["format_version"]
-            if version != FORMAT_VERSION:
+            if version not in READABLE:
                 raise ModelError(
-                    f"the model's manifest has format version {version}, this runtime reads {FORMAT_VERSION}: "
-                    "upgrade mtl-vision, or export the model again with this one"
+                    f"the model's manifest has format version {version!r:.80}, this runtime reads "
+                    f"{' and '.join(map(str, READABLE))}: upgrade mtl-vision, or export the model again with this one"
                 )
+            _check(data, cls, _MANIFEST)
+            for i, output in enumerate(data["outputs"]):
+                _check(output, Output, _OUTPUT, f"outputs[{i}].")
             data["outputs"] = [Output(**_tuples(output)) for output in data["outputs"]]
             manifest = cls(**_tuples({f.name: data[f.name] for f in fields(cls) if f.name in data}))
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ModelError(
-                f"the model's manifest is not readable or incomplete ({error!r}); export the model again"
+                f"the model's manifest is not readable or incomplete ({one_line(error)}); export the model again"
             ) from error
-        manifest._check()
+        manifest._check_names()
         return manifest
 
-    def _check(self) -> None:
+    def _check_names(self) -> None:
         found = [("the resize rule is", self.resize, ("letterbox",))]
         found += [(f"output '{output.name}' is of kind", output.kind, KINDS) for output in self.outputs]
         for what, word, known in found:
             if word not in known:
-                raise ModelError(f"{what} '{word}', this runtime knows {', '.join(known)}: upgrade mtl-vision")
+                raise ModelError(f"{what} {word!r}, this runtime knows {', '.join(known)}: upgrade mtl-vision")
         names = [output.name for output in self.outputs]
-        if not names or len(set(names)) < len(names):
+        if len({name.casefold() for name in names}) < len(names):  # a disk may not tell A from a
             raise ModelError(f"expected outputs of different names, found {names}; export the model again")
-        for name in names:
-            if not re.fullmatch(r"\w[\w-]*", name) or name == "overview":
-                raise ModelError(
-                    f"output '{name}' cannot name a file: expected letters, digits, '_' and '-', and not 'overview'; "
-                    "export the model again with another name"
-                )
+
+
+def _whole(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _list(fits: Callable[[Any], bool], low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and low <= len(value) <= high and all(map(fits, value))
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and -math.inf < value < math.inf
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 1000
+
+
+def _name(value: Any) -> bool:
+    return _text(value) and bool(re.fullmatch(r"\w[\w-]{,63}", value)) and value.casefold() not in RESERVED
+
+
+_COLOUR = _list(_whole(0, 255), 3, 3)
+_SIDE = (_whole(1, MAX_SIDE), f"a whole number from 1 to {MAX_SIDE}")
+_TEXT = (_text, "a text of at most 1000 characters")
+
+# What the values must be, and that in words
+_MANIFEST = {
+    "outputs": (_list(lambda value: isinstance(value, dict), 1, 64), "a list of 1 to 64 outputs"),
+    "height": _SIDE,
+    "width": _SIDE,
+    "stride": _SIDE,
+    "dynamic_size": (lambda value: isinstance(value, bool), "true or false"),
+    "resize": _TEXT,
+    "fill": (_COLOUR, "[red, green, blue], each 0 to 255"),
+    "intrinsics": (lambda value: value is None or _list(_number, 4, 4)(value), "[fx, fy, cx, cy] or null"),
+    "metrics": (lambda value: isinstance(value, dict), "a mapping"),
+    "versions": (lambda value: isinstance(value, dict), "a mapping"),
+    "format_version": (_whole(1, FORMAT_VERSION), "a whole number"),
+}
+_OUTPUT = {
+    "name": (_name, f"a file name's part of at most 64 letters, digits, '_' and '-', and none of {RESERVED}"),
+    "kind": _TEXT,
+    "unit": _TEXT,
+    "frame": _TEXT,
+    "range": (lambda value: value is None or _list(_number, 2, 2)(value), "[low, high] or null"),
+    "classes": (_list(_text, 0, IGNORE), f"a list of at most {IGNORE} names"),
+    "palette": (_list(_COLOUR, 0, IGNORE + 1), f"a list of at most {IGNORE + 1} [red, green, blue], each 0 to 255"),
+}
+
+
+def _check(data: Any, cls: type, values: Mapping[str, tuple[Callable[[Any], bool], str]], where: str = "") -> None:
+    """Raise ValueError for the first value that is not as `values` says, or is missing."""
+    for f in fields(cls):
+        fits, words = values[f.name]
+        if f.name in data and not fits(data[f.name]):
+            raise ValueError(f"{where}{f.name} is {data[f.name]!r:.80}, expected {words}")
+        if f.name not in data and f.default is f.default_factory is MISSING:
+            raise ValueError(f"it has no {where}{f.name}")
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:

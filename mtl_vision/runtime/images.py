@@ -2,6 +2,10 @@
 
 import os
 import re
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +22,7 @@ SUFFIXES = frozenset(
 MAX_FILE = 2**30  # bytes
 FILL = (124, 116, 104)  # the mean of ImageNet's pixels, RGB
 
-BAND = 64  # rows
+BAND = 2**18  # pixels
 
 _EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as in JPEG, PNG and WebP
 
@@ -74,13 +78,13 @@ def read_image(
     Raises ImageError: missing, a folder, unreadable, empty, truncated, no image, float pixels, too large.
     """
     max_bytes = default_budget() if max_bytes is None else max_bytes
-    data = read_bytes(path, max_bytes)
+    data = read_bytes(path, file_size(path, max_bytes))
     return decode_rgb(data, headers.check(data, max_bytes - len(data), max_pixels), fill)
 
 
-def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
-    """The bytes of a regular file. Raises ImageError: missing, a folder, a device, unreadable, empty, too large."""
-    path, most = Path(path), min(MAX_FILE if most is None else most, MAX_FILE)
+def file_size(path: str | os.PathLike[str], most: int) -> int:
+    """Bytes of a regular file. Raises ImageError: missing, a folder, a device, empty, more than `most` or MAX_FILE."""
+    path, most = Path(path), min(most, MAX_FILE)
     try:
         size = path.stat().st_size
         if not path.is_file():
@@ -89,11 +93,30 @@ def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
             raise ImageError("the file is empty")
         if size > most:
             raise ImageError(f"too large: expected a file of at most {most / 1e6:.0f} MB, found {size / 1e6:.0f} MB")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError("no such file") from error
     except OSError as error:
-        raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
+        raise _unreadable(error) from error
+    return size
+
+
+def read_bytes(path: str | os.PathLike[str], size: int) -> bytes:
+    """The first `size` bytes of a file, which may have grown, or become a pipe, since. Raises ImageError."""
+
+    def at_once(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    try:
+        with open(path, "rb", opener=at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ImageError("expected an image, found a device or a pipe")
+            return file.read(size)
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> ImageError:
+    if isinstance(error, FileNotFoundError):
+        return ImageError("no such file")
+    return ImageError(f"the file cannot be read: {error.strerror or error}")
 
 
 def decode(data: bytes, header: Header) -> np.ndarray:
@@ -118,10 +141,38 @@ def decode_rgb(data: bytes, header: Header, fill: tuple[int, int, int]) -> np.nd
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"expected 8 or 16 bits a channel, found {pixels.dtype}; convert it to an 8-bit image")
     is_tiff = header.format == "TIFF"
+    if is_tiff and (pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0]).all() and not headers.can_be_flat(data):
+        raise ImageError("its data are damaged: all its pixels would be of one colour")
     # OpenCV turns TIFF itself, and multiplies its 8-bit colours by alpha
     rgb = _to_rgb(pixels, fill, premultiplied=is_tiff and pixels.dtype == np.uint8)
     del pixels  # what follows may take as much again
     return np.ascontiguousarray(rgb if is_tiff else _turn(rgb, _orientation(data)))
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Within the block, what OpenCV, libpng, libjpeg and libtiff print about bad files is lost; `sys.stderr` is not.
+
+    For a whole program: the libraries write to file descriptor 2, which all threads share. Python's stderr gets
+    another one meanwhile.
+    """
+    (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
+    python = sys.stderr
+    try:
+        kept, moves = os.dup(2), python.fileno() == 2
+    except (OSError, AttributeError):  # it is closed, or in memory: io.UnsupportedOperation is an OSError
+        yield
+        return
+    with open(kept, "w", 1, python.encoding, python.errors) as moved, open(os.devnull, "wb") as nothing:  # noqa: PTH123
+        python.flush()
+        sys.stderr = moved if moves else python
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            moved.flush()
+            os.dup2(kept, 2)
+            sys.stderr = python
 
 
 def _orientation(data: bytes) -> int:
@@ -164,9 +215,10 @@ def _over(rgb: np.ndarray, alpha: np.ndarray, fill: tuple[int, int, int], premul
     """Lay colours (H, W, 3) of opacity (H, W, 1), both uint8, over `fill`."""
     if alpha.min(initial=255) == 255:
         return rgb
+    size, rgb, alpha = rgb.shape, rgb.reshape(-1, 3), alpha.reshape(-1, 1)
     found = np.empty(rgb.shape, np.uint8)
     for i in range(0, len(rgb), BAND):  # the sums are of floats: they take many times as much memory
         cover = alpha[i : i + BAND].astype(np.float32) / 255
         light = rgb[i : i + BAND] if premultiplied else rgb[i : i + BAND] * cover
         found[i : i + BAND] = np.rint(light + (1 - cover) * np.array(fill, np.float32)).clip(0, 255)
-    return found
+    return found.reshape(size)

@@ -1,22 +1,32 @@
 """Which images a user meant, and a name for the results of each."""
 
+import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import chain, count
+import unicodedata
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
 from mtl_vision.runtime.images import SUFFIXES
+from mtl_vision.runtime.results import RESULTS, Item
 
-Item = tuple[Path, str]  # an image's path, and the name of its results: no suffix, "/" between folders
+LONGEST = 255  # bytes of a file's name, on all common disks
 
 
-def collect(paths: Iterable[str | Path], out: str | Path) -> list[Item]:
+def collect(
+    paths: Iterable[str | Path],
+    out: str | Path,
+    ending: int = len(".segmentation.png"),
+    report: Callable[[str], None] = lambda text: None,
+) -> list[Item]:
     """The images in files and folders, each once, in the order given, folders sorted.
 
     A file that is named is always taken, image or not, there or not. A folder is searched with all folders in it for
-    known suffixes, in any case; hidden files and folders and the folder `out` are skipped. The name is the path below
-    the folder, without suffix; with it, or with the folder in front, or numbered, where two would be the same.
+    known suffixes, in any case; hidden files and folders and the folder `out` are skipped. Links to folders are
+    followed last, to each folder once. The name is the path below the folder, without suffix; with it, or with the
+    folder in front, or numbered, where two would be the same; shortened, with a hash, where no name of a file could
+    take `ending` more bytes. `report` gets a sentence when links were followed or names shortened.
     Raises ValueError when `out` is one of the folders: results would be taken for images.
     """
     out_path = os.path.realpath(out)
@@ -27,33 +37,94 @@ def collect(paths: Iterable[str | Path], out: str | Path) -> list[Item]:
             continue
         if os.path.realpath(path) == out_path:
             raise ValueError(f"'{path}' is both an input and the output folder; choose another output folder")
-        for file in _walk(path, out_path):
+        for file in _walk(path, out_path, report):
             found.setdefault(os.path.realpath(file), (file, path))
-    return _named(list(found.values()))
+    return _named(list(found.values()), ending, report)
 
 
-def _walk(folder: Path, out: str) -> Iterator[Path]:
-    closed: list[Path] = []
-    for root, folders, files in os.walk(folder, onerror=lambda e: closed.append(Path(e.filename))):
-        folders[:] = sorted(f for f in folders if f[0] != "." and os.path.realpath(Path(root, f)) != out)
-        # A folder with an image's suffix, or one that cannot be opened, is listed too, so that it fails by name
-        names = (f for f in sorted(files + folders) if f[0] != "." and Path(f).suffix.lower() in SUFFIXES)
-        yield from (Path(root, name) for name in names)
-    yield from closed
+def _walk(folder: Path, out: str, report: Callable[[str], None]) -> Iterator[Path]:
+    """What has an image's suffix below a folder, and folders that cannot be opened, so that each fails by its name."""
+    waiting, links, seen, followed = [folder], deque[Path](), {_identity(out)}, 0
+    below_out = os.path.join(out, "")  # noqa: PTH118 - with its last "/"
+    apart = not os.path.realpath(folder).startswith(below_out)
+    while waiting or links:
+        linked = not waiting
+        here = links.popleft() if linked else waiting.pop()
+        identity = _identity(here)
+        if identity in seen or (linked and apart and os.path.realpath(here).startswith(below_out)):
+            continue
+        seen.add(identity)
+        followed += linked
+        try:
+            with os.scandir(here) as entries:
+                kinds = sorted((entry.name, _kind(entry)) for entry in entries if entry.name[0] != ".")
+        except OSError:
+            yield here
+            continue
+        yield from (here / name for name, _ in kinds if Path(name).suffix.lower() in SUFFIXES)
+        waiting += [here / name for name, kind in reversed(kinds) if kind == "folder"]
+        links += [here / name for name, kind in kinds if kind == "link"]
+    if followed:
+        report(f"{followed} links to folders in '{folder}' were followed")
 
 
-def _named(files: list[tuple[Path, Path]]) -> list[Item]:
-    """Name (path, root) pairs: the plainest of three names that no other file has, as case-blind disks see it."""
+def _identity(folder: str | Path) -> object:
+    """The same for all names of a folder; where it cannot be looked at, its name."""
+    try:
+        found = os.stat(folder)  # noqa: PTH116
+        return found.st_dev, found.st_ino
+    except OSError:
+        return str(folder)
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        return ("link" if entry.is_symlink() else "folder") if entry.is_dir() else "file"
+    except OSError:  # a link to itself, or a folder whose files may be listed but not looked at
+        return "file"
+
+
+def _named(files: list[tuple[Path, Path]], ending: int, report: Callable[[str], None]) -> list[Item]:
+    """Name (path, root) pairs: the plainest of three names that no other file has, on any disk."""
+    made: set[str] = set()
+
+    def fitting(name: str) -> str:
+        *folders, last = name.split("/")
+        fits = [_short(f, LONGEST, taken=_key(f) == RESULTS) for f in folders] + [_short(last, LONGEST - ending)]
+        if (fit := "/".join(fits)) != name:
+            made.add(fit)
+        return fit
+
+    fronts = {root: Path(os.path.realpath(root)).name for root in {root for _, root in files}}
     choices = []
     for path, root in files:
         below = path.relative_to(root)
-        choices.append([n.as_posix() for n in (below.with_suffix(""), below, Path(root.resolve().name, below))])
-    counts = Counter(name.casefold() for names in choices for name in set(names))
-    items, taken = [], set()
+        plain = (below.with_suffix(""), below, Path(fronts[root], below))
+        choices.append([fitting(name.as_posix()) for name in plain])
+    counts = Counter(_key(name) for names in choices for name in set(names))
+    items, taken, numbers = [], set(), defaultdict[str, Iterator[int]](lambda: count(2))
     for (path, _), names in zip(files, choices, strict=True):
-        name = next((n for n in names if counts[n.casefold()] == 1), names[-1])
-        numbered = chain([name], (f"{name}-{i}" for i in count(2)))
-        name = next(n for n in numbered if n.casefold() not in taken)
-        taken.add(name.casefold())
+        last = names[-1]
+        name = next((n for n in names if counts[_key(n)] == 1), last)
+        while _key(name) in taken:
+            name = fitting(f"{last}-{next(numbers[last])}")
+        taken.add(_key(name))
         items.append((path, name))
+    if shortened := sum(name in made for _, name in items):
+        report(f"{shortened} names are too long for their results: shortened, with a hash ({RESULTS} lists them)")
     return items
+
+
+def _key(name: str) -> str:
+    """Equal for names that are one on some disk, blind to case or to how an accent is composed."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+
+def _short(part: str, most: int, taken: bool = False) -> str:
+    """A part of a path in at most `most` bytes, whole characters, with a hash of the part where it is cut."""
+    if len(os.fsencode(part)) <= most and not taken:
+        return part
+    hashed = "-" + hashlib.sha256(os.fsencode(part)).hexdigest()[:12]
+    while len(os.fsencode(part)) > max(most - len(hashed), 0):
+        part = part[:-1]
+    return part + hashed

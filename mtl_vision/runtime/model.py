@@ -6,30 +6,45 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from mtl_vision.runtime.contract import MANIFEST_KEY, Manifest, ModelError
+from mtl_vision.runtime.checksum import is_intact
+from mtl_vision.runtime.contract import MANIFEST_KEY, Manifest, ModelError, one_line
 from mtl_vision.runtime.kinds import KINDS
 from mtl_vision.runtime.predictor import Predictor
 
 INPUT = "image"
 CPU = ("CPUExecutionProvider",)
+MAX_THREADS = 256  # with thousands, onnxruntime does not come to an end
+MAX_BYTES = 2**31  # of an ONNX file
 
 
 class Model(Predictor):
     """An exported model: `predict` gives the maps of images, `manifest` is what the file says about itself.
 
     Several threads may use one model: onnxruntime's runs allow it, and nothing else is kept between calls.
-    threads: how many the network computes with (default: onnxruntime's choice, one per core).
+    threads: how many the network computes with, 1 to 256 (default: onnxruntime's choice, one per core).
     providers: onnxruntime's execution providers, the preferred one first.
-    Raises ModelError when the file is missing, no ONNX, without a manifest of this version, or not as it says.
+    Raises ModelError when the file is missing, damaged, no ONNX, without a manifest of a version that this runtime
+    reads, or not as it says; ValueError for other `threads`.
     """
 
     def __init__(self, path: str | Path, threads: int | None = None, providers: Sequence[str] = CPU) -> None:
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
+            raise ValueError(f"threads is {threads}: expected 1 to {MAX_THREADS}")
         self.path = Path(path)
+        damaged = ModelError(f"'{path}' is damaged: its checksum is not that of its bytes; copy or export it again")
+        intact = _is_intact(self.path)
+        if intact is False:
+            raise damaged
         self._graph = _load(self.path, threads or 0, providers)
-        text = self._graph.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
+        try:
+            text = self._graph.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
+        except UnicodeDecodeError as error:
+            raise ModelError(f"'{path}' has metadata that are no text; export the model again") from error
         if text is None:
             raise ModelError(f"'{path}' has no manifest: not made by `mtl-export`; export it with that")
         self.manifest = Manifest.from_json(text)
+        if intact is None and self.manifest.format_version > 1:
+            raise damaged
         self._names = [output.name for output in self.manifest.outputs]
         self._check()
 
@@ -37,7 +52,7 @@ class Model(Predictor):
         """Run a batch (N, H, W, 3) uint8 RGB of the manifest's size, or of multiples of its stride when dynamic.
 
         Returns the maps as `Predictor.run` says; of a label map's logits (N, C, H, W), the ids.
-        Raises ValueError when the batch is not of that type and size.
+        Raises ValueError when the batch is not of that type and size, or the graph gives something else.
         """
         m, sides = self.manifest, images.shape[1:3]
         fits = sides == (m.height, m.width) or (m.dynamic_size and all(s and s % m.stride == 0 for s in sides))
@@ -47,9 +62,15 @@ class Model(Predictor):
                 f"expected images (N, H, W, 3) of uint8 with H x W {size}, found {images.shape} of {images.dtype}; "
                 "`predict` takes images of any size"
             )
-        arrays = [np.asarray(array) for array in self._graph.run(self._names, {INPUT: images})]
-        outputs = zip(self.manifest.outputs, arrays, strict=True)
+        outputs = zip(m.outputs, self._run(images), strict=True)
         return {output.name: KINDS[output.kind].from_graph(array, output) for output, array in outputs}
+
+    def _run(self, images: np.ndarray) -> list[np.ndarray]:
+        """What the graph gives, in the order of the manifest's outputs. Raises ValueError when it has another form."""
+        arrays = [np.asarray(array) for array in self._graph.run(self._names, {INPUT: images})]
+        for output, array in zip(self.manifest.outputs, arrays, strict=True):
+            KINDS[output.kind].check_form(array, images.shape[:3], output)
+        return arrays
 
     def _check(self) -> None:
         """Raise a ModelError when the graph is not as the manifest says, or does not run."""
@@ -58,33 +79,41 @@ class Model(Predictor):
             raise ModelError(
                 f"the manifest lists outputs {sorted(missing)}, the graph gives {found}; export the model again"
             )
+        inputs = [(one.name, one.type, len(one.shape)) for one in self._graph.get_inputs()]
+        if inputs != [(INPUT, "tensor(uint8)", 4)]:
+            raise ModelError(
+                f"expected a graph of one input, '{INPUT}' (N, H, W, 3) of uint8, found (name, type, axes) {inputs}; "
+                "export the model again"
+            )
         sides = self._graph.get_inputs()[0].shape[1:3]
         expected = (None, None) if m.dynamic_size else (m.height, m.width)
-        if any(isinstance(side, int) and side != want for side, want in zip(sides, expected, strict=False)):
+        if any(isinstance(side, int) and side != want for side, want in zip(sides, expected, strict=True)):
             raise ModelError(
                 f"the manifest says input {m.height} x {m.width}, dynamic_size={m.dynamic_size}, the graph takes "
                 f"{sides}; export the model again"
             )
-        shape = (1, m.height, m.width)
         try:
-            maps = self.run(np.zeros((*shape, 3), np.uint8))
+            self._run(np.zeros((1, m.height, m.width, 3), np.uint8))
+        except ValueError as error:
+            raise ModelError(f"{error}; export the model again") from error
         except Exception as error:
-            raise ModelError(f"'{self.path}' loads but does not run: {error}") from error
-        for output in m.outputs:
-            kind, array = KINDS[output.kind], maps[output.name]
-            expected, dtype = shape + kind.tail, np.dtype(kind.dtype)
-            if array.shape != expected or array.dtype != dtype:
-                raise ModelError(
-                    f"expected output '{output.name}' ({output.kind}) as {expected} of {dtype}, "
-                    f"found {array.shape} of {array.dtype}; export the model again"
-                )
+            raise ModelError(f"'{self.path}' loads but does not run: {one_line(error)}") from error
+
+
+def _is_intact(path: Path) -> bool | None:
+    """Whether the file is as its checksum says; None where it has none. Raises ModelError when it cannot be read."""
+    try:
+        if not path.is_file():
+            found = "a folder" if path.is_dir() else "no regular file" if path.exists() else "none"
+            raise ModelError(f"no model at '{path}': expected an ONNX file, found {found}")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise ModelError(f"'{path}' is not an ONNX model: it has {size} bytes, expected at most {MAX_BYTES}")
+        return is_intact(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"'{path}' cannot be read: {error.strerror}") from error
 
 
 def _load(path: Path, threads: int, providers: Sequence[str]) -> onnxruntime.InferenceSession:
-    if not path.is_file():
-        raise ModelError(
-            f"no model at '{path}': expected an ONNX file, found {'a folder' if path.is_dir() else 'none'}"
-        )
     available = onnxruntime.get_available_providers()
     if unknown := set(providers) - set(available):
         raise ModelError(f"onnxruntime has no {sorted(unknown)} here; it has {available}")
@@ -92,8 +121,8 @@ def _load(path: Path, threads: int, providers: Sequence[str]) -> onnxruntime.Inf
     options.intra_op_num_threads = threads
     # Waiting threads that spin take the cores from those that read and write images: 1.2 times slower on two cores
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors come as exceptions
+    options.log_severity_level = 4  # errors come as exceptions
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # onnxruntime's own exceptions have no common base
-        raise ModelError(f"'{path}' is not an ONNX model that onnxruntime can load: {error}") from error
+        raise ModelError(f"'{path}' is not an ONNX model that onnxruntime can load: {one_line(error)}") from error

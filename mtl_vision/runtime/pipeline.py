@@ -1,30 +1,34 @@
 """Images in, files out: read, run and write side by side, in order, with a bounded number under way."""
 
-import json
+import errno
+import math
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
+from mtl_vision.runtime.budget import Budget
 from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.files import atomic_path, atomic_write
-from mtl_vision.runtime.images import read_image
-from mtl_vision.runtime.inputs import Item
-from mtl_vision.runtime.kinds import KINDS
+from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError, check
+from mtl_vision.runtime.images import decode_rgb, file_size, read_bytes
+from mtl_vision.runtime.kinds import KINDS, resize_pixels
 from mtl_vision.runtime.predictor import Predictor, Prepared, batches, prepare
-from mtl_vision.runtime.render import draw
+from mtl_vision.runtime.render import draw, panel_size
+from mtl_vision.runtime.results import Item, Results
+from mtl_vision.runtime.terminal import progress, say
 
-OVERVIEW, RESULTS = "overview", "results.jsonl"
+OVERVIEW = "overview"
 JPEG_QUALITY = 92
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other image could be written either
 
 
 @dataclass
@@ -39,6 +43,7 @@ class Job:
     files: list[str] = field(default_factory=list)
     error: str | None = None
     prepared: Prepared | None = None
+    shown: np.ndarray | None = None  # the image, at its size in the overview
     maps: dict[str, np.ndarray] = field(default_factory=dict)  # of the canvas's size
 
     def line(self) -> dict[str, Any]:
@@ -50,11 +55,16 @@ class Job:
 
 @dataclass
 class Summary:
-    """How a run ended: images done, (path, reason) of those that failed, and seconds on the clock."""
+    """How a run ended: images done, (path, reason) of those that failed, and seconds on the clock.
+
+    before: images that were done before, of a run that was resumed. stopped: why the rest could not be done, if so.
+    """
 
     done: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+    before: int = 0
+    stopped: str | None = None
 
 
 def run(
@@ -64,21 +74,26 @@ def run(
     *,
     save: Collection[str] | None = None,
     raw: bool = False,
+    resume: bool = False,
     batch: int = 1,
+    max_pixels: int = MAX_PIXELS,
     quiet: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Run a model over image files and keep the results, at each image's own size, in the folder `out`.
 
-    save: names of outputs, and "overview", that are kept (all). raw: also keep the arrays, as NAME.npz. batch: images
-    per run of the network: neighbours that it takes at one size. quiet: no progress bar. stopped: called between
-    batches; once true, what is under way is finished and the rest left.
+    save: names of outputs, and "overview", that are kept (all). raw: also keep the arrays, as NAME.npz. resume: leave
+    out the images that `results.jsonl` lists as done and whose files are there; its lines stay, but for those of the
+    images that are done now. batch: images per run of the network: neighbours that it takes at one size. max_pixels:
+    the most that an image may have. quiet: no progress bar. stopped: called between batches; once true, what is under
+    way is finished and the rest left.
 
     `results.jsonl` gets a line for each image, in order, as soon as its files are written: image, status (ok or
-    failed), name, width, height, files, error, seconds (of work on it). An image that fails, in any step, does not
-    stop the others; a `results.jsonl` that cannot be written on ends the run, and the summary says so.
-    Raises OSError when `out` or `results.jsonl` cannot be made, ValueError for an unknown name in `save` and a
-    `batch` below 1.
+    failed), name, width, height, files, error, seconds (of work on it, and of waiting for memory). An image that fails,
+    in any step, does not stop the others; a full disk, or a `results.jsonl` that cannot be written on, ends the run,
+    and the summary says so. Images share a `Budget` of memory: large ones wait for each other, one too large for it
+    fails. Raises LockedError when another process writes to `out`, OSError when `out` or `results.jsonl` cannot be
+    made, ValueError for an unknown name in `save` and a `batch` below 1.
     """
     manifest, out = model.manifest, Path(out)
     known = [*(output.name for output in manifest.outputs), OVERVIEW]
@@ -87,28 +102,46 @@ def run(
     summary, started = Summary(), time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     workers = min(8, (os.cpu_count() or 1) + 1)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        with (out / RESULTS).open("wb", buffering=0) as results:  # each line is on disk before the next image
-            read = _ahead(pool, lambda item: _attempt(Job(*item), _read, manifest), items, workers + batch)
-            groups = batches(read, batch, lambda job: job.prepared and job.prepared.canvas.shape)
-            seen = _run_network(model, groups, stopped)
-            written = _ahead(pool, lambda job: _attempt(job, _write, manifest, out, save or known, raw), seen, workers)
-            for job in tqdm(written, total=len(items), unit="image", disable=quiet, smoothing=0.1):
-                try:
-                    results.write(json.dumps(job.line()).encode() + b"\n")
-                except OSError as error:
-                    summary.failed.append((str(out / RESULTS), f"{error}; stopped here"))
-                    break
+    budget, save = Budget(), set(save or known)
+    most = _writing(manifest, save, raw)
+    with Results(out) as results, _stopping(ThreadPoolExecutor(workers)) as pool:
+        items, summary.before = results.start(items, endings(manifest, save, raw) if resume else None)
+        read = _ahead(
+            pool,
+            lambda item: _attempt(Job(*item), _read, manifest, budget, max_pixels, most),
+            items,
+            workers + batch,
+        )
+        groups = batches(read, batch, lambda job: job.prepared and job.prepared.canvas.shape)
+        seen = _run_network(model, groups, stopped)
+        written = _ahead(pool, lambda job: _attempt(job, _write, manifest, budget, out, save, raw), seen, workers)
+        try:
+            for job in progress(written, len(items), quiet):
+                results.add(job.line())
                 if job.error is None:
                     summary.done += 1
                 else:
                     summary.failed.append((str(job.path), job.error))
-                    tqdm.write(f"failed: {job.path}: {job.error}", file=sys.stderr)
-    finally:
-        pool.shutdown(cancel_futures=True)
+                    say(f"failed: {job.path}: {job.error}")
+        except OSError as error:
+            summary.stopped = f"{error.strerror or error}: '{error.filename or out}'"
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def endings(manifest: Manifest, save: Collection[str], raw: bool) -> list[str]:
+    """Of the files that are kept of an image: each is called NAME.ending."""
+    pngs = [f"{output.name}.png" for output in manifest.outputs if output.name in save]
+    return pngs + [f"{OVERVIEW}.jpg"] * (OVERVIEW in save) + ["npz"] * raw
+
+
+@contextmanager
+def _stopping(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
+    """The pool; at the end what is under way in it is finished, and what waits is left."""
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _ahead(pool: ThreadPoolExecutor, step: Callable[[Any], Job], items: Iterable[Any], most: int) -> Iterator[Job]:
@@ -128,39 +161,65 @@ def _run_network(model: Predictor, groups: Iterable[list[Job]], stopped: Callabl
         if stopped():
             return
         ready = [job.prepared for job in group if job.prepared is not None]  # all of the group, or none
-        started, error = time.perf_counter(), None
-        try:
-            found = model.run_prepared(ready) if ready else []
-        except Exception as failure:
-            found, error = [{}] * len(ready), f"the network failed: {failure}"
-        for job, maps in zip(group, found, strict=False):
-            job.maps, job.error = maps, error
+        started = time.perf_counter()
+        for job, maps in zip(group, model.run_prepared(ready) if ready else [], strict=False):
+            if isinstance(maps, Exception):
+                job.error = str(maps)
+            else:
+                job.maps = maps
             job.seconds += (time.perf_counter() - started) / len(group)
         yield from group
 
 
 def _attempt(job: Job, step: Callable[..., None], *args: Any) -> Job:
-    """Take a step unless an earlier one failed. Whatever goes wrong concerns this image only."""
+    """Take a step unless an earlier one failed. What goes wrong concerns this image only, but for a full disk."""
     started = time.perf_counter()
     try:
         if job.error is None:
             step(job, *args)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         job.error = str(error) or repr(error)
     job.seconds += time.perf_counter() - started
     return job
 
 
-def _read(job: Job, manifest: Manifest) -> None:
-    image = read_image(job.path, manifest.fill)
-    job.height, job.width = image.shape[:2]
-    job.prepared = prepare(image, manifest)
+def _read(job: Job, manifest: Manifest, budget: Budget, max_pixels: int, written: int) -> None:
+    """Read and prepare the image. written: bytes a pixel that writing its results will take."""
+    with ExitStack() as claims:
+        with budget.reading:
+            size = file_size(job.path, budget.total)
+            claims.enter_context(budget.claim(size))
+            data = read_bytes(job.path, size)
+            header = check(data, budget.total - size, max_pixels)
+            _check_results(header, budget.total, written)
+            claims.enter_context(budget.claim(header.reading))
+        image = decode_rgb(data, header, manifest.fill)
+        job.height, job.width = size = image.shape[0], image.shape[1]
+        job.prepared, job.shown = prepare(image, manifest), resize_pixels(image, panel_size(size))
 
 
-def _write(job: Job, manifest: Manifest, out: Path, save: Collection[str], raw: bool) -> None:
-    prepared, maps = job.prepared, job.maps
-    job.prepared, job.maps = None, {}  # the job may wait for others before it
-    assert prepared is not None
+def _writing(manifest: Manifest, save: Collection[str], raw: bool) -> int:
+    """Bytes a pixel that writing an image's results takes at most."""
+    kinds = [KINDS[output.kind] for output in manifest.outputs if output.name in save or raw]
+    kept = sum(np.dtype(kind.dtype).itemsize * math.prod(kind.tail) for kind in kinds) if raw else 0
+    return kept + max((kind.peak for kind in kinds), default=0)
+
+
+def _check_results(header: Header, most: int, written: int) -> None:
+    if header.pixels * written > most:
+        raise ImageError(
+            f"too large: writing the results of its {header.width} x {header.height} pixels takes "
+            f"{header.pixels * written / 1e9:.3g} GB of memory, {most / 1e9:.3g} GB may be used; make it smaller, keep "
+            "fewer outputs, or run where there is more memory"
+        )
+
+
+def _write(job: Job, manifest: Manifest, budget: Budget, out: Path, save: Collection[str], raw: bool) -> None:
+    prepared, maps, shown = job.prepared, job.maps, job.shown
+    job.prepared, job.maps, job.shown = None, {}, None  # the job may wait for others before it
+    assert prepared is not None and shown is not None
     (out / job.name).parent.mkdir(parents=True, exist_ok=True)
 
     def keep(ending: str, data: bytes) -> None:
@@ -168,20 +227,22 @@ def _write(job: Job, manifest: Manifest, out: Path, save: Collection[str], raw: 
         atomic_write(out / name, data)
         job.files.append(name)
 
-    arrays = {}
-    for output in manifest.outputs:
-        if output.name in save or raw:
-            array = prepared.at_image_size(maps[output.name], KINDS[output.kind])
-            if output.name in save:
-                keep(f"{output.name}.png", KINDS[output.kind].encode(array, output))
-            if raw:
-                arrays[output.name] = array
-    if OVERVIEW in save:
-        cropped = {name: prepared.crop(array) for name, array in maps.items()}
-        drawn = np.ascontiguousarray(draw(prepared.image, cropped, manifest)[..., ::-1])
-        keep(f"{OVERVIEW}.jpg", cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
-    if raw:
-        name = f"{job.name}.npz"
-        with atomic_path(out / name) as temporary:
-            np.savez(temporary, **arrays)
-        job.files.append(name)
+    with budget.claim(math.prod(prepared.size) * _writing(manifest, save, raw)):
+        arrays = {}
+        for output in manifest.outputs:
+            if output.name in save or raw:
+                array = prepared.at_image_size(maps[output.name], KINDS[output.kind])
+                if output.name in save:
+                    keep(f"{output.name}.png", KINDS[output.kind].encode(array, output))
+                if raw:
+                    arrays[output.name] = array
+                del array  # before the next is made
+        if OVERVIEW in save:
+            cropped = {name: prepared.crop(array) for name, array in maps.items()}
+            drawn = np.ascontiguousarray(draw(shown, cropped, manifest, prepared.size)[..., ::-1])
+            keep(f"{OVERVIEW}.jpg", cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
+        if raw:
+            name = f"{job.name}.npz"
+            with atomic_path(out / name) as temporary:
+                np.savez(temporary, **arrays)
+            job.files.append(name)

@@ -9,7 +9,7 @@ from typing import TypeVar, overload
 
 import numpy as np
 
-from mtl_vision.runtime.contract import Manifest
+from mtl_vision.runtime.contract import Manifest, ModelError, one_line
 from mtl_vision.runtime.images import AnyImage, as_rgb
 from mtl_vision.runtime.kinds import KINDS, Kind, Size, resize_pixels
 
@@ -20,9 +20,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image (h, w, 3) uint8 RGB, the canvas (H, W, 3) uint8 that the network takes, and the image's box in it."""
+    """An image's size (h, w), the canvas (H, W, 3) uint8 that the network takes, and the image's box in it.
 
-    image: np.ndarray
+    The image itself is not kept: a large one would take memory for as long as it waits for the network.
+    """
+
+    size: Size
     canvas: np.ndarray
     box: Box
 
@@ -33,7 +36,7 @@ class Prepared:
 
     def at_image_size(self, array: np.ndarray, kind: Kind) -> np.ndarray:
         """The box's part of a map of the canvas, resized to the image's own size: (h, w) or (h, w, 3)."""
-        return kind.resize(np.ascontiguousarray(self.crop(array)), (self.image.shape[0], self.image.shape[1]))
+        return kind.resize(np.ascontiguousarray(self.crop(array)), self.size)
 
 
 class Predictor(ABC):
@@ -64,27 +67,43 @@ class Predictor(ABC):
         changes the results by rounding only.
 
         Types are those of `run`; units, frame and classes are in `manifest.outputs`. Raises ImageError (a
-        ValueError) when an image cannot be read or an array is of another shape or type, TypeError for other things.
+        ValueError) when an image cannot be read or an array is of another shape or type, TypeError for other things,
+        ModelError when the network fails or gives what is no such map, such as NaN.
         """
         several = isinstance(image, (list, tuple))
         named = [(f"image[{i}]", one) for i, one in enumerate(image)] if several else [("image", image)]
         ready = (prepare(as_rgb(one, self.manifest.fill, name), self.manifest) for name, one in named)  # type: ignore[arg-type]
-        found = [
-            {o.name: one.at_image_size(maps[o.name], KINDS[o.kind]) for o in self.manifest.outputs}
-            for group in batches(ready, batch, lambda one: one.canvas.shape)
-            for one, maps in zip(group, self.run_prepared(group), strict=True)
-        ]
+        groups = batches(ready, batch, lambda one: one.canvas.shape)
+        results = ((one, maps) for group in groups for one, maps in zip(group, self.run_prepared(group), strict=True))
+        found: list[Maps] = []
+        for one, maps in results:
+            if isinstance(maps, ModelError):
+                raise ModelError(f"{named[len(found)][0]}: {maps}") from maps.__cause__
+            found.append({o.name: one.at_image_size(maps[o.name], KINDS[o.kind]) for o in self.manifest.outputs})
         return found if several else found[0]
 
-    def run_prepared(self, images: Sequence[Prepared]) -> list[Maps]:
-        """Run images whose canvases have one size. Returns each image's maps, of the canvas's size."""
-        maps = self.run(np.stack([image.canvas for image in images]))
+    def run_prepared(self, images: Sequence[Prepared]) -> Sequence[Maps | ModelError]:
+        """Run images whose canvases have one size. Returns each image's maps, of the canvas's size, or why it has none.
+
+        Raises nothing. When a batch fails, its images are run one at a time, so that an image fails by itself.
+        """
+        try:
+            maps = self.run(np.stack([image.canvas for image in images]))
+            for output in self.manifest.outputs:
+                KINDS[output.kind].check_values(maps[output.name], output)
+        except Exception as error:
+            if len(images) > 1:
+                return [self.run_prepared([image])[0] for image in images]
+            failure = ModelError(f"the network failed: {one_line(error)}")
+            failure.__cause__ = error
+            return [failure]
         return [{name: array[i] for name, array in maps.items()} for i in range(len(images))]
 
 
 def prepare(image: np.ndarray, manifest: Manifest) -> Prepared:
     """Bring an image (h, w, 3) uint8 RGB to the size that the manifest gives."""
-    return Prepared(image, *letterbox(image, input_size(manifest, (image.shape[0], image.shape[1])), manifest.fill))
+    size = image.shape[0], image.shape[1]
+    return Prepared(size, *letterbox(image, input_size(manifest, size), manifest.fill))
 
 
 def input_size(manifest: Manifest, image_size: Size) -> Size:

@@ -16,18 +16,27 @@ KEY_WIDTH = 320  # a caption and its key need this much, however narrow the imag
 WIDE = 7.0  # a row of panels wider than this many times its height becomes a grid
 
 
-def draw(image: AnyImage, maps: Mapping[str, np.ndarray], manifest: Manifest) -> np.ndarray:
+def panel_size(image_size: Size) -> Size:
+    """The size (H, W) at which `draw` shows an image."""
+    longer = max(image_size)
+    scale = min(max(longer, PANEL[0]), PANEL[1]) / longer
+    return max(1, round(image_size[0] * scale)), max(1, round(image_size[1] * scale))
+
+
+def draw(
+    image: AnyImage, maps: Mapping[str, np.ndarray], manifest: Manifest, image_size: Size | None = None
+) -> np.ndarray:
     """Draw an image, as `predict` takes it, and its maps by output name, each of the same view and of any size.
 
+    image_size: the image's own (h, w), where `image` is a copy at another one.
     Returns (H', W', 3) uint8 RGB. Outputs whose name is not in `maps` are left out. Scalars are coloured between
     their own 1st and 99th percentile, near is bright.
     """
     image = as_rgb(image, manifest.fill)
-    longer = max(image.shape[:2])
-    scale = min(max(longer, PANEL[0]), PANEL[1]) / longer
-    size = (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
+    image_size = image_size or (image.shape[0], image.shape[1])
+    size = panel_size(image_size)
     width = max(size[1], KEY_WIDTH)
-    cells = [(f"image  {image.shape[1]} x {image.shape[0]}", resize_pixels(image, size), paper(0, width))]
+    cells = [(f"image  {image_size[1]} x {image_size[0]}", resize_pixels(image, size), paper(0, width))]
     for output in manifest.outputs:
         if output.name in maps:
             shown, key = KINDS[output.kind].draw(maps[output.name], output, size, width)

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
 from mtl_vision.tasks.base import Figure, Loss, ScalarTask, masked_mean
 
@@ -40,8 +41,7 @@ class SiLog(DepthLoss):
     """
 
     def __init__(self, variance_share: float = 0.5) -> None:
-        if not 0 <= variance_share <= 1:
-            raise ValueError(f"variance_share is {variance_share}: expected 0 to 1")
+        within(0, 1, variance_share=variance_share)
         self.variance_share = variance_share
 
     def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -57,8 +57,7 @@ class BerHu(DepthLoss):
     """
 
     def __init__(self, share: float = 0.2) -> None:
-        if not 0 < share <= 1:
-            raise ValueError(f"share is {share}: expected above 0, at most 1")
+        within(0.001, 1, share=share)
         self.share = share
 
     def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -87,8 +86,7 @@ class Depth(ScalarTask):
     sums_shape = (len(SUMS),)
 
     def __init__(self, loss: DepthLoss = L1(), max_depth: float = 10.0) -> None:  # noqa: B008 (it never changes)
-        if not max_depth >= 0.1:
-            raise ValueError(f"max_depth is {max_depth}: expected at least 0.1 (metres)")
+        within(0.1, 1000, max_depth=max_depth)
         self.loss_function = loss
         self.max_depth = max_depth
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
 from mtl_vision.tasks.base import Figure, Loss, ScalarTask
 
@@ -25,8 +26,8 @@ class WeightedCrossEntropy(Loss):
     """
 
     def __init__(self, positive_weight: float | None = None) -> None:
-        if positive_weight is not None and not positive_weight > 0:
-            raise ValueError(f"positive_weight is {positive_weight}: expected above 0")
+        if positive_weight is not None:
+            within(1e-6, 10**6, positive_weight=positive_weight)
         self.positive_weight = positive_weight
 
     def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
 from mtl_vision.runtime.kinds import IGNORE
 from mtl_vision.tasks.base import Figure, Loss, Task
@@ -28,10 +29,8 @@ class CrossEntropy(SegmentationLoss):
     """
 
     def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing is {label_smoothing}: expected at least 0, below 1")
-        if class_weights is not None and not all(weight > 0 for weight in class_weights):
-            raise ValueError(f"class_weights are {list(class_weights)}: expected all above 0")
+        within(0, 0.99, label_smoothing=label_smoothing)
+        within(1e-6, 10**6, **{f"class_weights[{k}]": weight for k, weight in enumerate(class_weights or ())})
         self.label_smoothing = label_smoothing
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
 

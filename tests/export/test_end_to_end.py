@@ -22,6 +22,7 @@ from mtl_vision.engine.load import load_run
 from mtl_vision.export.cli import main as export_main
 from mtl_vision.export.graph import Deployed, make_manifest, trace, write
 from mtl_vision.export.verify import VerifyError, smooth_noise, verify
+from mtl_vision.runtime.checksum import is_intact
 from mtl_vision.runtime.cli import main as infer_main
 from mtl_vision.runtime.contract import MANIFEST_KEY
 from mtl_vision.runtime.model import Model
@@ -63,6 +64,7 @@ def test_one_self_contained_file_that_describes_itself(run: Path, model: Path) -
     assert (says["height"], says["width"], says["stride"]) == (48, 64, 32)
     assert says["metrics"] == json.loads((run / "metrics.json").read_text())
     assert {"torch", "timm", "mtl_vision"} <= set(says["versions"])
+    assert says["format_version"] == 2 and is_intact(model.read_bytes())
     # 640 pixels of the NYU camera are 64 here
     assert says["intrinsics"][0] == pytest.approx(51.8858, abs=1e-3)
 
@@ -136,6 +138,7 @@ def test_int8(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     whole, small = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
     assert small.stat().st_size < 0.5 * whole.stat().st_size
     assert Model(small, threads=1).manifest == Model(whole, threads=1).manifest
+    assert is_intact(whole.read_bytes()) and is_intact(small.read_bytes())
     images = smooth_noise(2, (48, 64))
     a, b = (Model(path, threads=1).run(images) for path in (whole, small))
     assert np.abs(a["depth"] - b["depth"]).mean() < 0.2

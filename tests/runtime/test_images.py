@@ -1,6 +1,7 @@
 """Every odd image is read as RGB, every bad one has its error."""
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -167,11 +168,14 @@ def test_missing_and_folder(tmp_path: Path) -> None:
 
 
 def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
+    path, opened = save(tmp_path, b"x"), os.open
 
-    path = save(tmp_path, b"x")
-    monkeypatch.setattr(Path, "read_bytes", closed)
+    def closed(name: str, *args) -> int:
+        if name == str(path):
+            raise PermissionError(13, "Permission denied")
+        return opened(name, *args)
+
+    monkeypatch.setattr(os, "open", closed)
     with pytest.raises(ImageError, match="cannot be read: Permission denied"):
         read_image(path)
 

@@ -15,6 +15,7 @@ from mtl_vision.runtime import pipeline
 from mtl_vision.runtime.inputs import collect
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.pipeline import run
+from mtl_vision.runtime.results import Results
 
 ENDINGS = ["depth.png", "normals.png", "segmentation.png", "overview.jpg"]
 
@@ -172,7 +173,7 @@ def test_a_failing_write_is_told_and_leaves_no_half_file(
     def fills(self: Path, data: bytes) -> int:
         if self.suffix == ".jpg" and self.parent.name == "b":
             write(self, data[:10])
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(errno.EFBIG, "File too large")
         return write(self, data)
 
     for folder in "abc":
@@ -180,40 +181,44 @@ def test_a_failing_write_is_told_and_leaves_no_half_file(
     items = collect([tmp_path / "in"], tmp_path)
     monkeypatch.setattr(Path, "write_bytes", fills)
     summary = run(model, items, tmp_path / "out", quiet=True)
-    assert summary.done == 2 and "No space left" in summary.failed[0][1]
+    assert summary.done == 2 and "File too large" in summary.failed[0][1]
     assert [line["status"] for line in lines(tmp_path / "out")] == ["ok", "failed", "ok"]
     assert lines(tmp_path / "out")[1]["files"] == [f"b/x.{ending}" for ending in ENDINGS[:3]]
     assert {p.name for p in (tmp_path / "out" / "b").iterdir()} == {f"x.{ending}" for ending in ENDINGS[:3]}
 
 
-def test_results_that_cannot_be_written_on_end_the_run(model: Model, tmp_path: Path) -> None:
+def test_results_that_cannot_be_written_on_end_the_run(model: Model, tmp_path: Path, monkeypatch) -> None:
+    add = Results.add
+
+    def fills(self: Results, line: dict) -> None:
+        if line["name"] == "3":
+            raise OSError(errno.EIO, "Input/output error", str(self.path))
+        add(self, line)
+
     path = write_image(tmp_path / "a.png")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "results.jsonl").symlink_to("/dev/full")
+    monkeypatch.setattr(Results, "add", fills)
     summary = run(model, [(path, f"{i}") for i in range(20)], tmp_path / "out", quiet=True)
-    assert summary.done == 0 and "No space left" in summary.failed[0][1]
+    assert summary.done == 3 and summary.stopped == f"Input/output error: '{tmp_path / 'out' / 'results.jsonl'}'"
+    assert [line["name"] for line in lines(tmp_path / "out")] == ["0", "1", "2"]
 
 
-def test_a_failing_network_fails_only_its_batch(model: Model, tmp_path: Path, monkeypatch) -> None:
+def test_a_failing_network_fails_only_its_image(model: Model, tmp_path: Path, monkeypatch) -> None:
     calls = []
 
     def sometimes(images: np.ndarray) -> dict[str, np.ndarray]:
         calls.append(len(images))
-        if len(calls) == 2:
+        if (images == 3).any():
             raise RuntimeError("out of memory")
         return Model.run(model, images)
 
     for i in range(6):
-        write_image(tmp_path / "in" / f"{i}.png")
+        write_image(tmp_path / "in" / f"{i}.png", rgb=(i, i, i), size=(48, 64))
     items = collect([tmp_path / "in"], tmp_path)
     monkeypatch.setattr(model, "run", sometimes)
     run(model, items, tmp_path / "out", batch=2, quiet=True)
-    assert calls == [2, 2, 2]
-    assert [line["error"] for line in lines(tmp_path / "out")] == [
-        *[None] * 2,
-        *["the network failed: out of memory"] * 2,
-        *[None] * 2,
-    ]
+    assert calls == [2, 2, 1, 1, 2]  # the failing batch again, one image at a time
+    errors = [line["error"] for line in lines(tmp_path / "out")]
+    assert errors == [*[None] * 3, "the network failed: out of memory", *[None] * 2]
 
 
 def test_few_images_are_under_way_at_once(model: Model, tmp_path: Path, monkeypatch) -> None:

@@ -40,7 +40,7 @@ def test_an_agreeing_shape_is_resized_bit_for_bit(size: tuple[int, int]) -> None
 def test_maps_of_constants_come_back_constant(h: int, w: int) -> None:
     image = np.zeros((h, w, 3), np.uint8)
     canvas, box = letterbox(image, (48, 64), FILL)
-    prepared = Prepared(image, canvas, box)
+    prepared = Prepared((h, w), canvas, box)
     top, left, height, width = box
     inside = np.zeros((48, 64), bool)
     inside[top : top + height, left : left + width] = True

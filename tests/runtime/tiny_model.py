@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from mtl_vision.runtime.checksum import with_checksum
 from mtl_vision.runtime.contract import MANIFEST_KEY, Manifest, Output
 
 CLASSES, PALETTE = ["dark", "bright"], [(10, 20, 30), (200, 100, 50)]
@@ -71,5 +71,5 @@ def build_model(
     if says is not None:
         text = says if isinstance(says, str) else says.to_json()
         helper.set_model_props(model, {MANIFEST_KEY: text})
-    onnx.save(model, path)
+    path.write_bytes(with_checksum(model.SerializeToString()))
     return path

@@ -109,13 +109,13 @@ def test_start_of_the_network() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Depth(max_depth=0.05), r"max_depth is 0.05: expected at least 0.1 \(metres\)"),
+        (lambda: Depth(max_depth=0.05), r"max_depth is 0.05: expected 0.1 to 1000"),
         (lambda: SiLog(1.5), "variance_share is 1.5: expected 0 to 1"),
-        (lambda: BerHu(0), "share is 0: expected above 0, at most 1"),
-        (lambda: CrossEntropy(label_smoothing=1), "label_smoothing is 1: expected at least 0, below 1"),
-        (lambda: CrossEntropy(class_weights=[1, 0]), r"class_weights are \[1, 0\]: expected all above 0"),
+        (lambda: BerHu(0), "share is 0: expected 0.001 to 1"),
+        (lambda: CrossEntropy(label_smoothing=1), "label_smoothing is 1: expected 0 to 0.99"),
+        (lambda: CrossEntropy(class_weights=[1, 0]), r"class_weights\[1\] is 0: expected 1e-06 to 1000000"),
         (lambda: Segmentation(["a"], loss=CrossEntropy(class_weights=[1, 2])), "2 class_weights for 1 classes"),
-        (lambda: WeightedCrossEntropy(0), "positive_weight is 0: expected above 0"),
+        (lambda: WeightedCrossEntropy(0), "positive_weight is 0: expected 1e-06 to 1000000"),
     ],
 )
 def test_settings_out_of_range(make, message: str) -> None:

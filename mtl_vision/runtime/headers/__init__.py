@@ -8,9 +8,9 @@ from mtl_vision.runtime.headers.jpeg import jpeg
 from mtl_vision.runtime.headers.jpeg2000 import jpeg2000
 from mtl_vision.runtime.headers.png import bare, png
 from mtl_vision.runtime.headers.simple import bmp, gif, pnm, webp
-from mtl_vision.runtime.headers.tiff import tiff
+from mtl_vision.runtime.headers.tiff import can_be_flat, tiff
 
-__all__ = ["MAX_PIXELS", "Header", "ImageError", "bare", "check"]
+__all__ = ["MAX_PIXELS", "Header", "ImageError", "bare", "can_be_flat", "check"]
 
 MAX_PIXELS = 2**28  # a 200 megapixel phone photo passes
 
@@ -53,8 +53,9 @@ OTHERS = {
 def check(data: bytes, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS) -> Header:
     """The header of an image file's bytes, when it is whole as far as can be told without decoding.
 
-    max_bytes: of memory that decoding may take (`default_budget()`). Raises ImageError: no image, another format,
-    truncated, damaged, of more pixels or bytes. Takes a time in proportion to the file, and little memory.
+    max_bytes: of memory that reading the image may take, beside the file (`default_budget()`). Raises ImageError: no
+    image, another format, truncated, damaged, of more pixels or bytes. Takes a time in proportion to the file, and
+    little memory.
     """
     max_bytes = default_budget() if max_bytes is None else max_bytes
     read = next((read for mark, read in FORMATS if _begins(data, mark)), None)
@@ -65,17 +66,17 @@ def check(data: bytes, max_bytes: int | None = None, max_pixels: int = MAX_PIXEL
         raise ImageError(f"not an image that can be read here ({READ} can), or its beginning is damaged")
     try:
         header = read(data)
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:  # a place beyond the end
         raise ImageError("the file is truncated, or damaged: its header has no end; copy it again") from error
     if header.pixels > max_pixels:
         raise ImageError(
-            f"too large: expected at most {max_pixels / 1e6:.6g} megapixels, found {header.width} x {header.height} "
+            f"too large: expected at most {max_pixels / 1e6:.3g} megapixels, found {header.width} x {header.height} "
             f"({header.pixels / 1e6:.0f} megapixels); make it smaller"
         )
-    if header.decoding > max_bytes:
+    if header.reading > max_bytes:
         raise ImageError(
-            f"too large: its {header.width} x {header.height} pixels take {header.decoding / 1e9:.3g} GB of memory to "
-            f"decode, {max_bytes / 1e9:.3g} GB may be used; make it smaller, or run where there is more memory"
+            f"too large: its {header.width} x {header.height} pixels take {header.reading / 1e9:.3g} GB of memory to "
+            f"read, {max_bytes / 1e9:.3g} GB may be used; make it smaller, or run where there is more memory"
         )
     return header
 

@@ -30,14 +30,13 @@ class Header:
         return self.width * self.height
 
     @property
-    def decoded(self) -> int:
-        """Bytes of the array that decoding gives."""
-        return self.pixels * self.channels * self.bits // 8
+    def reading(self) -> int:
+        """Bytes of memory that reading the image takes at most, beside those of the file.
 
-    @property
-    def decoding(self) -> int:
-        """Bytes of memory that decoding takes at most: OpenCV copies the array when the decoder has finished."""
-        return self.decoded + max(self.decoded, self.working)
+        OpenCV copies the decoded array when its decoder has finished; turning an RGB image upright takes two as well.
+        """
+        decoded = self.pixels * self.channels * self.bits // 8
+        return max(decoded + max(decoded, self.working), 6 * self.pixels)
 
 
 def damaged(what: str) -> ImageError:

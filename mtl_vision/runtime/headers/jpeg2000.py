@@ -22,8 +22,8 @@ def jpeg2000(data: bytes) -> Header:
     bits = 16 if any((data[place + 42 + 3 * i] & 127) >= 8 for i in range(channels)) else 8
     tiles = -(-(x1 - tile_x) // tile_w) * -(-(y1 - tile_y) // tile_h)
     samples = width * height * channels
-    blocks = samples * 4 // 3 // _smallest_block(data, place + 2) + tiles * channels
-    working = samples * SAMPLE_BYTES + blocks * BLOCK_BYTES + tiles * TILE_BYTES
+    blocks = samples * _blocks(data, place + 2) + tiles * channels
+    working = samples * SAMPLE_BYTES + int(blocks) * BLOCK_BYTES + tiles * TILE_BYTES
     return Header("JPEG 2000", width, height, 4 if channels == 2 else channels, bits, working)
 
 
@@ -44,24 +44,19 @@ def _codestream(data: bytes) -> int:
         place += length
 
 
-def _smallest_block(data: bytes, place: int) -> int:
-    """Pixels of the smallest block of coefficients that a marker in the main header, or in a tile's, asks for."""
-    smallest, parts = 64 * 64, 0
+def _blocks(data: bytes, place: int) -> float:
+    """Blocks of coefficients for each sample, at most, of the markers in the main header and in the tiles'."""
+    most, parts = 0.0, 0
+    part = part_length = 0
     while True:
         if data[place : place + 2] == END:
-            return smallest
+            return most
         if place + 4 > len(data):
             raise truncated()
         marker, length = struct.unpack_from(">HH", data, place)
         if marker in (CODING, COMPONENT_CODING):
-            fields = data[place + 4 : place + 2 + length]
-            coding = fields[5:] if marker == CODING else fields[2:]  # of up to 256 channels: the index is one byte
-            levels, block_w, block_h = coding[0], (coding[1] & 15) + 2, (coding[2] & 15) + 2
-            user_precincts = fields[0] & 1 if marker == CODING else fields[1] & 1
-            sides = [(p & 15, p >> 4) for p in coding[5 : 6 + levels]] if user_precincts else []
-            smallest = min(
-                [smallest, 1 << block_w + block_h, *(1 << min(block_w, w) + min(block_h, h) for w, h in sides)]
-            )
+            own = data[place + 4 : place + 2 + length]
+            most = max(most, _density(own[0], own[5:]) if marker == CODING else _density(own[1], own[2:]))
         if marker == TILE_PART:
             part, parts = place, parts + 1
             part_length = struct.unpack_from(">I", data, place + 6)[0]
@@ -69,9 +64,9 @@ def _smallest_block(data: bytes, place: int) -> int:
                 raise truncated()
             if parts > MOST_PARTS:
                 raise damaged(f"it has more than {MOST_PARTS} parts")
-        if marker == DATA:  # 0: to the end of the file
-            if not part_length:
-                return smallest
+        if marker == DATA:
+            if not part_length:  # to the end of the file
+                return most
             if part + part_length <= place:
                 raise damaged("a part of it has no length")
             place = part + part_length
@@ -79,3 +74,16 @@ def _smallest_block(data: bytes, place: int) -> int:
         if marker < 0xFF00 or length < 2:
             raise damaged("its codestream has no marker where one should be")
         place += 2 + length
+
+
+def _density(style: int, coding: bytes) -> float:
+    """Blocks for each sample: the sum over the levels, each of a quarter of the next one's samples."""
+    levels, block_w, block_h = coding[0], (coding[1] & 15) + 2, (coding[2] & 15) + 2
+    if levels > 32:
+        raise damaged(f"no JPEG 2000 has {levels} levels")
+    precincts = coding[5 : 6 + levels] if style & 1 else b"\xff" * (levels + 1)
+    total = 0.0
+    for level, sides in enumerate(precincts):  # the smallest first; a precinct has a block at least
+        w, h = max((sides & 15) - (level > 0), 0), max((sides >> 4) - (level > 0), 0)
+        total += 4.0 ** (level - levels) / 2 ** (min(block_w, w) + min(block_h, h))
+    return total

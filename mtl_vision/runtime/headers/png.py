@@ -21,7 +21,8 @@ def png(data: bytes) -> Header:
     if b"IDAT" not in kinds or (colour == 3 and b"PLTE" not in kinds):
         raise damaged("it has no pixels" if b"IDAT" not in kinds else "it has no palette")
     channels = 4 if b"tRNS" in kinds else CHANNELS[colour]
-    return Header("PNG", width, height, channels, max(8, bits))
+    copied = width * height * channels * max(8, bits) // 8 + len(data)  # what is handed to OpenCV is a copy too: `bare`
+    return Header("PNG", width, height, channels, max(8, bits), copied)
 
 
 def bare(data: bytes) -> bytes:

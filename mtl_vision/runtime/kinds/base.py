@@ -44,18 +44,21 @@ class Kind(ABC):
     """How maps of one kind behave. Maps are numpy arrays (H, W) or (H, W, 3) in the project's conventions.
 
     dtype, tail: the type of a map, and its shape after (H, W). invalid: the value of a pixel that carries none.
+    peak: bytes of memory that `resize`, and `encode` with the map, take for each new pixel at most.
     packed: the type that `pack` gives; resize, zoom, flip and rotate take packed maps as well.
     tolerance: how far an exported model may differ, a figure of `compare` and its limit. unit: of these figures; None
-    for the map's own.
+    for the map's own. values: in words, what a pixel of a network's map can be.
     """
 
     name: ClassVar[str]
     dtype: ClassVar[type] = np.float32
     tail: ClassVar[tuple[int, ...]] = ()
     invalid: ClassVar[int]
+    peak: ClassVar[int]
     packed: ClassVar[type] = np.float32
     tolerance: ClassVar[tuple[str, float]]
     unit: ClassVar[str | None] = None
+    values: ClassVar[str]
 
     @abstractmethod
     def valid(self, array: np.ndarray) -> np.ndarray:
@@ -93,9 +96,33 @@ class Kind(ABC):
         """One map from its tensor layout, without the batch axis."""
         return array.transpose(1, 2, 0) if self.tail else array.reshape(array.shape[-2:])
 
+    def check_form(self, array: np.ndarray, shape: tuple[int, ...], output: Output) -> None:
+        """Raise ValueError unless what the ONNX graph gives has the shape (N, H, W) and the type of such maps."""
+        expected, dtype = shape + self.tail, np.dtype(self.dtype)
+        if array.shape != expected or array.dtype != dtype:
+            raise ValueError(
+                f"expected output '{output.name}' ({self.name}) as {expected} of {dtype}, "
+                f"found {array.shape} of {array.dtype}"
+            )
+
     def from_graph(self, array: np.ndarray, output: Output) -> np.ndarray:
-        """The maps (N, H, W[, C]) of a batch from what the ONNX graph gives."""
+        """The maps (N, H, W[, C]) of a batch from what the ONNX graph gives. Raises ValueError where it gives none."""
         return array
+
+    @abstractmethod
+    def possible(self, maps: np.ndarray, output: Output) -> np.ndarray:
+        """Which pixels of a network's maps (..., H, W[, C]) are what `values` says: bool (..., H, W)."""
+
+    def check_values(self, maps: np.ndarray, output: Output) -> None:
+        """Raise ValueError when a pixel of a network's maps is not what `values` says."""
+        possible = self.possible(maps, output)
+        if not possible.all():
+            wrong = maps[~possible]
+            values = self.values.format(classes=len(output.classes))
+            raise ValueError(
+                f"output '{output.name}' is wrong at {len(wrong)} of {possible.size} pixels: expected {values}, "
+                f"found {wrong[0]}"
+            )
 
     @abstractmethod
     def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:

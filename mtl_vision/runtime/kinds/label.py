@@ -29,8 +29,10 @@ class LabelMap(Kind):
     name = "label_map"
     dtype = packed = np.uint8
     invalid = IGNORE
+    peak = 16
     tolerance = ("share_different", 0.001)
     unit = ""
+    values = "an id of {classes} classes, or 255"
 
     def valid(self, array: np.ndarray) -> np.ndarray:
         return array != IGNORE
@@ -64,13 +66,35 @@ class LabelMap(Kind):
     def to_tensor_layout(self, maps: np.ndarray) -> np.ndarray:
         return maps
 
+    def check_form(self, array: np.ndarray, shape: tuple[int, ...], output: Output) -> None:
+        """Ids, or logits (N, C, H, W) of the output's classes; of two classes, one channel will do."""
+        if array.ndim != 4:
+            return super().check_form(array, shape, output)
+        count, channels = len(output.classes), array.shape[1]
+        fits = channels == count or (channels == 1 and count == 2) or (not count and 1 <= channels <= IGNORE)
+        if not fits or array.shape != (shape[0], channels, *shape[1:]) or array.dtype.kind != "f":
+            raise ValueError(
+                f"expected output '{output.name}' ({self.name}) as logits (N, C, H, W) of "
+                f"{count or f'at most {IGNORE}'} classes, found {array.shape} of {array.dtype}"
+            )
+        return None
+
     def from_graph(self, array: np.ndarray, output: Output) -> np.ndarray:
-        """Ids (N, H, W) uint8; of logits (N, C, H, W) the largest one's."""
+        """Ids (N, H, W) uint8; of logits (N, C, H, W) the largest one's. Raises ValueError where that is no number."""
         if array.ndim != 4:
             return array
+        largest = array.max(axis=1)  # NaN where there is one
+        if wrong := np.count_nonzero(~np.isfinite(largest)):
+            raise ValueError(
+                f"output '{output.name}' is wrong at {wrong} of {largest.size} pixels: expected logits of which the "
+                "largest is finite"
+            )
         if array.shape[1] == 1 and len(output.classes) != 1:  # of two classes: how far the second is above the first
             return (array[:, 0] > 0).astype(np.uint8)
         return array.argmax(axis=1).astype(np.uint8)
+
+    def possible(self, maps: np.ndarray, output: Output) -> np.ndarray:
+        return (maps < (len(output.classes) or IGNORE)) | (maps == IGNORE)
 
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         return palette_png(array, colour_table(output.palette))

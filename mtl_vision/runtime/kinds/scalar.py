@@ -15,7 +15,9 @@ class ScalarMap(Kind):
 
     name = "scalar_map"
     invalid = 0
+    peak = 18
     tolerance = ("max_difference", 1e-2)
+    values = "a finite number of 0 or more"
 
     def valid(self, array: np.ndarray) -> np.ndarray:
         return array > 0
@@ -33,6 +35,9 @@ class ScalarMap(Kind):
         share = warp(valid.astype(np.float32), matrix, cv2.INTER_LINEAR, 0)
         total = warp(np.where(valid, array, np.float32(0)), matrix, cv2.INTER_LINEAR, 0)
         return np.where(share > 0.5, total / np.maximum(share, 0.5), self.invalid).astype(np.float32)
+
+    def possible(self, maps: np.ndarray, output: Output) -> np.ndarray:
+        return (maps >= 0) & (maps < np.inf)  # NaN is neither
 
     def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
         difference = np.abs(a.astype(np.float64) - b)
@@ -67,9 +72,13 @@ class ProbabilityMap(ScalarMap):
 
     name = "probability_map"
     invalid = -1
+    values = "a finite number of at most 1"
 
     def valid(self, array: np.ndarray) -> np.ndarray:
         return array >= 0
+
+    def possible(self, maps: np.ndarray, output: Output) -> np.ndarray:
+        return (maps > -np.inf) & (maps <= 1.001)
 
     def limits(self, array: np.ndarray) -> Limits:
         return 0.0, 1.0

@@ -23,9 +23,11 @@ class UnitVectorMap(Kind):
     name = "unit_vector_map"
     tail = (3,)
     invalid = 0
+    peak = 29
     packed = np.int16  # keeps directions to 0.002 degrees
     tolerance = ("max_degrees", 0.5)
     unit = "deg"
+    values = "a vector of length 1, or of 0"
 
     def valid(self, array: np.ndarray) -> np.ndarray:
         return (array[..., 0] != 0) | (array[..., 1] != 0) | (array[..., 2] != 0)  # any(axis=-1) is 7 times slower
@@ -50,6 +52,11 @@ class UnitVectorMap(Kind):
         if scale.max() > 2 / full and not (valid := self.valid(array)).all():
             scale *= move(valid.astype(np.float32)) >= 0.5
         return _scaled(mean, scale)
+
+    def possible(self, maps: np.ndarray, output: Output) -> np.ndarray:
+        rows = maps.reshape(-1, *maps.shape[-2:])
+        squares = cv2.transform(cv2.multiply(rows, rows), np.ones((1, 3), np.float32)).reshape(maps.shape[:-1])
+        return ((squares > 0.8) & (squares < 1.2)) | (squares == 0)  # the length to a tenth
 
     def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
         # 2 asin(|a - b| / 2) keeps its digits at small angles, where acos(a . b) has none left

@@ -1,0 +1,65 @@
+"""The console commands: what they are before their modules are imported, and how they end when they are stopped."""
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+
+from mtl_vision.importing import INTERRUPTED, handle, needs, stopping_at_once
+
+HELP = Path(__file__).parent / "engine" / "help.txt"  # the parser's own takes seconds; a test holds the two equal
+TERMINATED = 143
+
+
+def train(arguments: Sequence[str] | None = None) -> int:
+    """mtl-train."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words in (["--help"], ["-h"]):
+        print(HELP.read_text(encoding="utf-8"), end="")
+        return 0
+    return _run("mtl-train", "mtl_vision.engine.cli", "train", words)
+
+
+def export(arguments: Sequence[str] | None = None) -> int:
+    """mtl-export."""
+    return _run("mtl-export", "mtl_vision.export.cli", "export", arguments)
+
+
+def data(arguments: Sequence[str] | None = None) -> int:
+    """mtl-data."""
+    return _run("mtl-data", "mtl_vision.prepare", "train", arguments)
+
+
+def _run(program: str, module: str, extra: str, arguments: Sequence[str] | None) -> int:
+    """Import a command and run it. Returns its exit code; SIGTERM is taken as Ctrl-C, with a code of its own."""
+    process, stopped = os.getpid(), False
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        if os.getpid() != process:  # a worker that was forked
+            os._exit(TERMINATED)
+        stopped = True
+        raise KeyboardInterrupt
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may not be valid text
+    before = None
+    try:
+        with stopping_at_once(program):
+            main = import_module(module).main
+        before = handle(signal.SIGTERM, terminate)
+        code = main(arguments)
+    except ImportError as error:
+        print(needs(program, error, extra), file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print(f"\n{program}: interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    finally:
+        handle(signal.SIGTERM, before)
+    return TERMINATED if stopped else code
