@@ -114,7 +114,7 @@ def _list(root: Path, description: Description, split: str) -> Path | None:
     """The file that lists a split, by its name or a pattern; None if there is none."""
     if not (pattern := (description.lists or {}).get(split)):
         return None
-    if (root / pattern).is_file():
+    if (root / pattern).exists():  # a folder or a pipe is an error when it is read
         return root / pattern
     folder, _, name = pattern.rpartition("/")
     if "**" in name or any(sign in folder for sign in "*?["):  # which could lead through all folders there are

@@ -10,6 +10,7 @@ import yaml
 
 from mtl_vision.datasets import DataError
 from mtl_vision.runtime.files import read_regular
+from mtl_vision.runtime.terminal import printable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,7 +64,8 @@ def read_text(path: Path, most: int = MOST) -> str:
 
 
 def shown(text: str) -> str:
-    """What was found in a file, as an error names it: cut short, since it may be of any length."""
+    """What was found in a file, as an error names it: printable, and cut short, since it may be of any length."""
+    text = printable(text)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 

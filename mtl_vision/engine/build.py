@@ -12,7 +12,7 @@ import torch
 from mtl_vision.balancers import Balancer, TaskLoss
 from mtl_vision.config import Component, Config, DataConfig, TasksConfig, plain
 from mtl_vision.datasets import splits
-from mtl_vision.datasets.classes import ClassSet
+from mtl_vision.datasets.classes import ClassSet, class_set
 from mtl_vision.datasets.description import DataError
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.targets import TARGETS, kind_of
@@ -178,6 +178,13 @@ def make_balancer(config: Component, tasks: Mapping[str, Task]) -> Balancer:
     losses = {name: TaskLoss(task.uninformed_loss(), task.classification) for name, task in tasks.items()}
     with _key("balancer"):
         return make(config, Balancer, losses)
+
+
+def check_settings(config: Config) -> None:
+    """Make what needs no data, for rooms: a wrong setting is told before they are made, which takes minutes."""
+    make_balancer(config.balancer, make_tasks(config.tasks, class_set("nyu13")))
+    with _key("model"):
+        made(plain(config.model), Network)
 
 
 def make_network(config: Config, tasks: Mapping[str, Task], pretrained: bool = True) -> Network:

@@ -48,6 +48,8 @@ class Run:
             self.folder, config = resumed_folder(config)
         self.device = pick_device(config.run.device)
         distributed.start(self.device)
+        if config.data.root is None:
+            build.check_settings(config)
         root = build.data_root(config.data)
         if not resuming:
             self.folder = new_folder(config, root.name)

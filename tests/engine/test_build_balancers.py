@@ -13,6 +13,7 @@ from mtl_vision.datasets.classes import class_set
 from mtl_vision.engine import build
 from mtl_vision.engine.components import make
 from mtl_vision.engine.parse import UsageError, parse, read_config, resolve, write_config
+from mtl_vision.models import Decoder
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 NEEDS = {
@@ -100,7 +101,7 @@ def test_uncertainty_learns_which_tasks_classify() -> None:
 def test_a_config_made_in_python_is_completed() -> None:
     """Its defaults can be made as they are; short names are for `resolve`."""
     config = Config(balancer=Component("DTP", {"gamma": 2}))
-    assert make(config.model.decoder).width == 64
+    assert make(config.model.decoder, Decoder).width == 64
     assert resolve(config).balancer == parse(["--balancer=DTP", "--balancer.gamma=2"]).balancer
     with pytest.raises(ValueError, match="'Fusion' is no import path: expected one"):
-        make(Component("Fusion"))
+        make(Component("Fusion"), object)

@@ -6,7 +6,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -80,7 +80,7 @@ def generate(random: Random, base: Path, folder: Path) -> Case:
     whole = random.random() < 0.05
     for _ in range(0 if whole else random.choice((1, 1, 2))):
         _break(random, run, random.choice(names), base)
-    return Case(run, read, whole)
+    return Case(run.absolute(), read, whole)
 
 
 def _break(random: Random, run: Path, name: str, base: Path) -> None:
@@ -149,7 +149,8 @@ TREES = {".yaml": _yaml, ".json": _json, ".jsonl": _lines, ".safetensors": _tens
 
 def feed(case: Case, folder: Path) -> None:
     """What the file that is damaged does not concern, or an error that says what is wrong."""
-    case.read(case.folder, case.whole)
+    with chdir(folder / "out"):  # where defaults lie
+        case.read(case.folder, case.whole)
 
 
 def read_the_history(folder: Path, whole: bool) -> None:
