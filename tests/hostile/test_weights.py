@@ -119,7 +119,9 @@ def test_a_pickle_in_a_foreign_run_is_not_run_by_load_export_or_resume(
     run: Path, tmp_path: Path, marker: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Named in config.yaml, for the network and for the backbone as a component; neither file is looked at."""
-    monkeypatch.setattr("mtl_vision.export.exporter.export_run", lambda *args, **kwargs: None)  # after it has read the run
+    monkeypatch.setattr(
+        "mtl_vision.export.exporter.export_run", lambda *args, **kwargs: None
+    )  # after it has read the run
     torch.save({"conv1.weight": Evil(marker)}, tmp_path / "evil.pth")
     evil = str(tmp_path / "evil.pth")
     component = {
