@@ -40,7 +40,7 @@ from mtl_vision.engine.parse import resolve
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.prepare import convert, main
 
-SECONDS = 20  # that a case may take on a slow machine; each takes far less than one
+SECONDS = 60  # that a case may take on a slow machine; each takes about one at most
 HIDDEN = "/dev/zero"  # never ends
 
 
