@@ -15,6 +15,7 @@ from mtl_vision.datasets.files import splits_there
 from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.recognise import MAT, describe
 from mtl_vision.runtime.kinds import Size
+from mtl_vision.runtime.terminal import say
 from mtl_vision.synthetic.dataset import write_rooms
 
 PathLike = Path | str
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = arguments.pop("run")(**arguments)
     except (DataError, OSError) as error:
-        print(f"mtl-data: {error}", file=sys.stderr)
+        say(f"mtl-data: {error}")
         return 1
     except KeyboardInterrupt:
         print("\nmtl-data: interrupted", file=sys.stderr)

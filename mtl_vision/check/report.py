@@ -15,6 +15,7 @@ from mtl_vision.check.statistics import Fix, SplitStatistics
 from mtl_vision.datasets.description import Description
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.runtime.kinds import IGNORE
+from mtl_vision.runtime.terminal import printable
 
 FAULTS = 20  # of a split that are printed
 ALIKE, NAMED = 3, 8  # sentences that differ in their file only and are printed each; files named where they are not
@@ -125,7 +126,8 @@ def to_text(report: Report) -> str:
     lines += [f"  scenes    {pair} share {count}" for pair, count in report.shared_scenes.items()]
     lines += [f"  unknown   {text}" for text in report.unknown]
     none = "  no fault of the whole set" if report.faults else "  no faults"
-    return "\n".join(lines + ([f"  FAULT     {fault.text}" for fault in report.of(None)] or [none]))
+    lines += [f"  FAULT     {fault.text}" for fault in report.of(None)] or [none]
+    return "\n".join(map(printable, lines))
 
 
 def _summary_lines(split: str, f: Summary) -> list[str]:

@@ -155,6 +155,8 @@ def _over_layout(data: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _check(description: Description, where: str) -> None:
     normals, camera = description.normals, description.intrinsics
+    if description.numbered not in (None, 0, 1):
+        raise DataError(f"{where}: numbered is {shown(str(description.numbered))}: expected 0 or 1, the first number")
     for name in description.targets():
         problem = getattr(description.section(name), "problem", lambda: None)()
         if problem is not None:
