@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not any(os.path.exists(path) for path, _ in items):  # noqa: PTH110 - Path.exists raises for long names
             raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
         options = {name: getattr(args, name) for name in ("save", "raw", "resume", "batch", "max_pixels", "quiet")}
-        with quiet_decoders(), _finishing() as signals:  # their words would tear the progress
+        with _finishing() as signals, quiet_decoders():  # their words would tear the progress bar; errors say it
             summary = run(model, items, args.out, **options, stopped=lambda: bool(signals))
     except KeyboardInterrupt:
         return SIGNALLED + signal.SIGINT

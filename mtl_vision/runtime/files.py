@@ -94,7 +94,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             work = path.with_name(_partial())
         with held:
             yield work
-        (work / LOCK).unlink()
+            with suppress(OSError):  # some systems do not remove open files
+                (work / LOCK).unlink()  # before the lock ends: nobody may take the folder for an abandoned one
+        (work / LOCK).unlink(missing_ok=True)
         if path.is_dir():
             with suppress(OSError):  # it is not empty: renaming says so
                 path.rmdir()
@@ -134,6 +136,8 @@ def _remove_abandoned(folder: Path) -> None:
             if _PARTIAL.fullmatch(path.name):
                 with (path / LOCK).open("r+b") as held:
                     lock(held)
+                    if not (path / LOCK).exists():  # it was finished before the lock was had
+                        continue
                     shutil.rmtree(path, ignore_errors=True)  # locked, so that nobody begins to use it
                 shutil.rmtree(path, ignore_errors=True)  # where an open file can not be removed
 

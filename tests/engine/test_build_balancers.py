@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mtl_vision.balancers import BALANCERS, FROM_TORCHJD
+from mtl_vision.balancers import BALANCERS, FROM_TORCHJD, Balancer
 from mtl_vision.config import Component, Config, flat
 from mtl_vision.datasets.classes import class_set
 from mtl_vision.engine import build
-from mtl_vision.engine.components import make
+from mtl_vision.engine.components import class_of, make
 from mtl_vision.engine.parse import UsageError, parse, read_config, resolve, write_config
 from mtl_vision.models import Decoder
 
@@ -99,9 +99,11 @@ def test_uncertainty_learns_which_tasks_classify() -> None:
 
 
 def test_a_config_made_in_python_is_completed() -> None:
-    """Its defaults can be made as they are; short names are for `resolve`."""
+    """Its defaults can be made as they are; a short name is one where the base class is known."""
     config = Config(balancer=Component("DTP", {"gamma": 2}))
-    assert make(config.model.decoder, Decoder).width == 64
+    assert make(config.model.decoder, Decoder).width == make(Component("Fusion"), Decoder).width == 64
     assert resolve(config).balancer == parse(["--balancer=DTP", "--balancer.gamma=2"]).balancer
     with pytest.raises(ValueError, match="'Fusion' is no import path: expected one"):
-        make(Component("Fusion"), object)
+        class_of("Fusion", object)
+    with pytest.raises(ValueError, match="expected the import path of a Balancer"):
+        make(config.model.decoder, Balancer)

@@ -21,7 +21,6 @@ FAMILIES = {
     "efficientnet_b0": (64, 96),
     "convnext_atto": (64, 96),
     "hgnetv2_b0": (64, 96),
-    "regnety_002": (64, 96),
     "efficientvit_b0": (64, 96),
     "vit_tiny_patch16_224": (64, 96),
 }
