@@ -13,7 +13,6 @@ from mtl_vision.datasets.splits import readable_part
 from mtl_vision.datasets.targets import DepthFiles, InstancesFiles, LabelFiles, NormalsFiles
 from mtl_vision.datasets.write import FolderWriter, stem_of
 from mtl_vision.runtime.kinds import Size
-from mtl_vision.runtime.terminal import printable
 
 STRETCH = 0.02  # relative difference of aspect ratios that is not visible
 DERIVED = "; normals derived from depth"
@@ -74,11 +73,8 @@ def convert_folder(
     )
     places = [(source, index) for source in sources for index in range(len(source))]
     scenes = {stem: scene for source in sources for stem, scene in source.scenes.items()}
-    long = [source.stems[index] for source, index in places if stem_of(source.stems[index]) != source.stems[index]]
-    if long:
-        print(
-            f"{len(long)} names are too long for a file: shortened, with a hash, such as {printable(stem_of(long[0]))}"
-        )
+    if shortened := sum(stem_of(source.stems[index]) != source.stems[index] for source, index in places):
+        print(f"{shortened} names are too long for a file: shortened, with a hash at their end")
     with FolderWriter(out, description, scenes) as writer:
 
         def store(number: int) -> None:

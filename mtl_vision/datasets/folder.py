@@ -172,7 +172,7 @@ def open_splits(root: Path, description: Description, classes: str | None = None
 def in_threads(function: Callable[[int], T], count: int, text: str, workers: int = CORES) -> list[T]:
     """function(0), .. function(count - 1), by `workers` threads and with a progress bar called `text`."""
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        return list(tqdm(pool.map(function, range(count)), total=count, desc=text, leave=False))
+        return list(tqdm(pool.map(function, range(count)), total=count, desc=text, leave=False, disable=None))
 
 
 def _names_in(folder: Path) -> list[str]:

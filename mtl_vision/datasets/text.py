@@ -15,7 +15,7 @@ from mtl_vision.runtime.terminal import printable
 P = ParamSpec("P")
 T = TypeVar("T")
 MOST = 2**26  # bytes of a list of samples
-MOST_YAML = 2**18  # bytes; the largest class set and palette take a tenth
+MOST_YAML = 2**17  # bytes; the largest class set and palette take a tenth
 DEEPEST, LONGEST = 32, 2000  # levels of a YAML file, characters of one of its texts
 SHOWN = 160  # characters of a value that an error shows
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # but tab and newline; NUL is in no file's name
@@ -63,10 +63,10 @@ def read_text(path: Path, most: int = MOST) -> str:
     return read_regular(path, most).decode("utf-8-sig")
 
 
-def shown(text: str) -> str:
+def shown(text: str, most: int = SHOWN) -> str:
     """What was found in a file, as an error names it: printable, and cut short, since it may be of any length."""
     text = printable(text)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def explained(function: Callable[P, T]) -> Callable[P, T]:
@@ -77,7 +77,7 @@ def explained(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return function(*args, **kwargs)
         except OSError as error:
-            raise DataError(f"{error.filename}: {error.strerror}") from error
+            raise DataError(f"{shown(str(error.filename), LONGEST // 4)}: {error.strerror}") from error
 
     return call
 

@@ -119,9 +119,7 @@ def test_a_pickle_in_a_foreign_run_is_not_run_by_load_export_or_resume(
     run: Path, tmp_path: Path, marker: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Named in config.yaml, for the network and for the backbone as a component; neither file is looked at."""
-    monkeypatch.setattr(
-        "mtl_vision.export.exporter.export_run", lambda *args, **kwargs: None
-    )  # after it has read the run
+    monkeypatch.setattr("mtl_vision.export.exporter.export_run", lambda *args, **kwargs: None)  # it has read the run
     torch.save({"conv1.weight": Evil(marker)}, tmp_path / "evil.pth")
     evil = str(tmp_path / "evil.pth")
     component = {
@@ -133,10 +131,10 @@ def test_a_pickle_in_a_foreign_run_is_not_run_by_load_export_or_resume(
         assert mtl.load(run, "cpu").model.loaded is None
         assert export([str(run)]) == 0
     (run / "metrics.json").unlink()
-    assert main(["--run.resume=true", f"--run.dir={run.parent}", "--run.name=a"]) == 0
-    (run / "metrics.json").unlink()
-    (run / "checkpoint.pt").unlink()  # it then begins anew, from the file
     capsys.readouterr()
+    assert main(["--run.resume=true", f"--run.dir={run.parent}", "--run.name=a"]) == 1
+    assert "it was made with model.backbone" in capsys.readouterr().err  # another one than its checkpoint's
+    (run / "checkpoint.pt").unlink()  # it then begins anew, from the file
     assert main(["--run.resume=true", f"--run.dir={run.parent}", "--run.name=a"]) == 1
     assert "which was not run" in capsys.readouterr().err
     assert not marker.exists()
