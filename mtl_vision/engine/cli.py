@@ -24,9 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, DataError, FloatingPointError, OSError) as error:
         if os.environ.get("MTL_DEBUG"):
             raise
-        # a loading process wraps its error in a traceback, whose last line is the message
-        text = str(error).strip().splitlines()[-1] if "Original Traceback" in str(error) else str(error)
-        print(f"\nmtl-train: {text.removeprefix(f'{DataError.__module__}.DataError: ')}", file=sys.stderr)
+        # a loading process wraps its error in a traceback, whose last line is the message; a DataError is one line
+        text = str(error).rpartition(f"{DataError.__module__}.DataError: ")[2].removesuffix("\\n")
+        text = text.strip().splitlines()[-1] if "Original Traceback" in text else text
+        print(f"\nmtl-train: {text}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ninterrupted; resume with: mtl-train --run.resume", file=sys.stderr)

@@ -35,11 +35,12 @@ from mtl_vision.datasets.targets import DepthFiles
 from mtl_vision.datasets.text import MOST_YAML, load_yaml
 from mtl_vision.datasets.write import FolderWriter, stem_of
 from mtl_vision.engine.build import check_data
+from mtl_vision.engine.cli import main as train_main
 from mtl_vision.engine.parse import resolve
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.prepare import convert, main
 
-SECONDS = 20  # that a case may take on a slow machine; each takes far less than one
+SECONDS = 60  # that a case may take on a slow machine; each takes about one at most
 HIDDEN = "/dev/zero"  # never ends
 
 
@@ -303,6 +304,19 @@ def test_check_convert_and_training_name_a_pipe_among_the_data(
     assert convert(root, tmp_path / "out", on_error="skip") == 5
     train, _ = open_data(root, on_error="skip")
     assert list(train.faults) == ["0001"] and name in train.faults["0001"]
+
+
+def test_a_loading_process_names_a_pipe_in_one_line(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    for stem in ("0001", "0002", "0003"):  # the first is read before
+        as_pipe(root / f"train/normals/{stem}.png")
+    small = ["--data.size=[48,64]", "--data.cache=null", "--data.workers=1", "--data.batch_size=2"]
+    network = ["--model.decoder.width=16", "--model.pretrained=false", "--run.device=cpu", "--tasks.names=[depth]"]
+    monkeypatch.chdir(tmp_path)
+    assert train_main([f"--data.root={root}", *small, *network, "--train.epochs=1"]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"mtl-train: {root}/train/normals/000") and said.endswith("remove its sample")
 
 
 @pytest.mark.parametrize("make", NO_FILES[:-1])
