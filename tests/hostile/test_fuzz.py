@@ -34,6 +34,7 @@ def test_hostile_input_does_no_harm(kind: str, part: int, pytestconfig: pytest.C
     assert not found, "\n".join([f"{len(found)} of {len(numbers)} inputs: {sorted(found)}", *told])
 
 
+@pytest.mark.slow
 def test_every_way_to_fail_is_found(tmp_path: Path) -> None:
     found = feed("faulty", 0, range(len(WAYS)), tmp_path)
     assert sorted(found) == [i for i, way in enumerate(WAYS) if "nothing" not in way]

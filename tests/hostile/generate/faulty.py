@@ -13,7 +13,7 @@ import numpy as np
 
 from .outcome import outcome
 
-LIMIT = 5
+LIMIT = 10
 
 
 def _raise(error: Exception) -> None:
