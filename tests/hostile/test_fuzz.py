@@ -64,6 +64,7 @@ def _process(kind: str, seed: int, numbers: range, folder: Path, found: dict[int
     bounds = map(str, (seed, numbers.start, numbers.stop, numbers.step, folder))
     places = [REPO, REPO / "tests" / "runtime", REPO / "tests" / "data", *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"JSONARGPARSE_DEPRECATION_WARNINGS": "off"}  # `os.system` as a component: it warns before we refuse
     command = [sys.executable, "-W", "error", "-m", "tests.hostile.worker", kind, *bounds]
     done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, text=True, cwd=REPO)
     last = None
