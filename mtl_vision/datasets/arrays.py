@@ -56,8 +56,10 @@ def read_rgb(path: Path) -> np.ndarray:
         raise DataError(f"{path}: expected an image (H, W, 3) of uint8, or of floats from 0 to 1; found {found}")
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
-    if not (array.min() >= 0 and array.max() <= 1 + 1e-3):  # negated, so that NaN fails too
-        raise DataError(f"{path}: expected floats from 0 to 1, found {array.min():g} to {array.max():g}")
+    with np.errstate(invalid="ignore"):
+        low, high = array.min(), array.max()
+    if not (low >= 0 and high <= 1 + 1e-3):  # negated, so that NaN fails too
+        raise DataError(f"{path}: expected floats from 0 to 1, found {low:g} to {high:g}")
     return np.rint(np.minimum(array, 1) * 255).astype(np.uint8)
 
 

@@ -185,9 +185,10 @@ def _names_in(folder: Path) -> list[str]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Errors name the file."""
+    """Errors name the file. Numbers that are none (infinity, signalling NaN) raise no warnings of numpy's."""
     try:
-        yield
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
     except (DataError, MemoryError) as error:
         found = error if isinstance(error, DataError) else "too large for the memory there is"
         raise DataError(f"{path}: {found}") from error

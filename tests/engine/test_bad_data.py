@@ -55,7 +55,7 @@ def depth_of_another_size(root: Path) -> Path:
 
 WRONG: dict[Callable[[Path], Path], str] = {
     empty: "the file is empty",
-    half_a_file: "not a readable image",
+    half_a_file: "the file is truncated, or damaged",
     label_out_of_range: "label 13 is not a class: expected 0..12, or 255 for void",
     depth_of_another_size: "is 24x32 (HxW), its image",
 }

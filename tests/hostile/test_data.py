@@ -664,11 +664,16 @@ def put_depth(root: Path, stem: str, depth: np.ndarray) -> None:
     np.save(root / f"train/depth/{stem}.npy", depth)
 
 
-@pytest.mark.parametrize("value", [1e30, 1e300, np.inf, -np.inf, np.nan, -1.0, 1000.001 * 1000])
+SIGNALLING = np.array([0x7FF0000000000001], np.uint64).view(np.float64)[0]  # a NaN of which numpy warns
+
+
+@pytest.mark.parametrize("value", [1e30, 1e300, np.inf, -np.inf, np.nan, SIGNALLING, -1.0, 1000.001 * 1000])
 def test_depth_that_no_camera_measures_is_none(root: Path, value: float):
     depth = np.full((48, 64), 2000.0)
     depth[:10] = value
     put_depth(root, "0001", depth)
+    (root / "train/normals/0001.png").unlink()
+    np.save(root / "train/normals/0001.npy", np.full((48, 64, 3), value))
     read = FolderDataset(root, "train")[1].targets["depth"]
     assert (read[:10] == 0).all() and np.allclose(read[10:], 2)
 

@@ -62,8 +62,7 @@ def read(stored: np.ndarray, section: DepthFiles) -> np.ndarray:
     if section.wraps and stored.dtype != np.uint16:
         raise DataError(f"depth.wraps is for files of 16 bits, found {stored.dtype}: leave it out")
     values = unwrap(stored, NEAREST / scale) if section.wraps else stored
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond what float32 holds is infinite, and none
-        metres = values.astype(np.float32) * np.float32(scale) + np.float32(section.offset)
+    metres = values.astype(np.float32) * np.float32(scale) + np.float32(section.offset)
     if section.invalid is not None:
         metres[stored == section.invalid] = 0
     metres[~np.isfinite(metres)] = 0
