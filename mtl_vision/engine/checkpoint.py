@@ -10,6 +10,7 @@ from torch import nn
 
 from mtl_vision.models import weights
 from mtl_vision.runtime.files import atomic_path, atomic_write
+from mtl_vision.runtime.terminal import printable
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "model.safetensors"
@@ -54,4 +55,5 @@ def load_weights(model: nn.Module, path: Path) -> None:
     try:
         model.load_state_dict(found)
     except Exception as error:
-        raise ValueError(f"{path} does not fit this network: {str(error)[:300]}") from error
+        why = printable(" ".join(str(error).split()))[:300]  # torch's lines, and the file's names
+        raise ValueError(f"{path} does not fit this network: {why}") from error

@@ -23,6 +23,7 @@ from mtl_vision.engine.components import class_of, import_path
 from mtl_vision.models import Backbone, Decoder, Head
 from mtl_vision.runtime.files import atomic_write
 from mtl_vision.runtime.near import nearest
+from mtl_vision.runtime.terminal import printable
 from mtl_vision.tasks import TASKS, Task
 
 SECTIONS = ("run", "data", "model", "tasks", *(f"tasks.{name}" for name in TASKS), "train")
@@ -35,7 +36,7 @@ class UsageError(ValueError):
     """An option or a key of a recipe is wrong; the message names it."""
 
     def __init__(self, message: str) -> None:
-        text = " ".join(message.split())  # one line, of no more than a screen
+        text = printable(" ".join(message.split()))  # one line, of no more than a screen
         super().__init__(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from .generate import SHARES
+from .generate.faulty import WAYS
 
 REPO = Path(__file__).parents[2]
 PARTS = 2  # of each kind, which run side by side
@@ -31,6 +32,14 @@ def test_hostile_input_does_no_harm(kind: str, part: int, pytestconfig: pytest.C
     again = f"python -m tests.hostile.worker {kind} {seed}"
     told = [f"{problem}\nagain: {again} {number}" for number, problem in list(found.items())[:SHOWN]]
     assert not found, "\n".join([f"{len(found)} of {len(numbers)} inputs: {sorted(found)}", *told])
+
+
+@pytest.mark.slow
+def test_every_way_to_fail_is_found(tmp_path: Path) -> None:
+    found = feed("faulty", 0, range(len(WAYS)), tmp_path)
+    assert sorted(found) == [i for i, way in enumerate(WAYS) if "nothing" not in way]
+    for number, problem in found.items():
+        assert list(WAYS)[number] in problem
 
 
 def feed(kind: str, seed: int, numbers: range, folder: Path) -> dict[int, str]:
@@ -55,6 +64,7 @@ def _process(kind: str, seed: int, numbers: range, folder: Path, found: dict[int
     bounds = map(str, (seed, numbers.start, numbers.stop, numbers.step, folder))
     places = [REPO, REPO / "tests" / "runtime", REPO / "tests" / "data", *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"JSONARGPARSE_DEPRECATION_WARNINGS": "off"}  # `os.system` as a component: it warns before we refuse
     command = [sys.executable, "-W", "error", "-m", "tests.hostile.worker", kind, *bounds]
     done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, text=True, cwd=REPO)
     last = None
