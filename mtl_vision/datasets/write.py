@@ -1,7 +1,5 @@
 """Write samples as a canonical folder: all of it, or nothing."""
 
-import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -14,10 +12,9 @@ from mtl_vision.datasets.description import FILE_NAME, DataError, Description
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.targets import target_of
 from mtl_vision.datasets.text import expect_name
-from mtl_vision.runtime.files import FULL, atomic_folder, png
+from mtl_vision.runtime.files import FULL, LONGEST, atomic_folder, png, shortened
 
 SCENES = "scenes.txt"
-LONGEST = 255  # bytes of a file's name, where file systems have limits
 
 
 class FolderWriter:
@@ -84,10 +81,4 @@ class FolderWriter:
 
 def stem_of(name: str) -> str:
     """What a sample's files are called: its name, the end of one that is too long as a hash. Raises DataError."""
-    name = expect_name(name, "the name of a sample")
-    if len(os.fsencode(name)) <= LONGEST - len(".png"):
-        return name
-    end = f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
-    while len(os.fsencode(f"{name}{end}.png")) > LONGEST:
-        name = name[:-1]
-    return name + end
+    return shortened(expect_name(name, "the name of a sample"), LONGEST - len(".png"))

@@ -1,6 +1,7 @@
 """Files and folders: written atomically, so that each appears under its name when it is complete, or not at all."""
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import numpy as np
 
 from mtl_vision.runtime.lock import LockedError, lock
 
+LONGEST = 255  # bytes of a file's name, on all common disks
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what an OSError has where no more can be written
 LOCK = ".lock"  # in a folder that is being made: held by its maker
 _PARTIAL = re.compile(r"\.[0-9a-f]{12}\.partial(\..*)?")
@@ -140,6 +142,16 @@ def _remove_abandoned(folder: Path) -> None:
                         continue
                     shutil.rmtree(path, ignore_errors=True)  # locked, so that nobody begins to use it
                 shutil.rmtree(path, ignore_errors=True)  # where an open file can not be removed
+
+
+def shortened(name: str, most: int, always: bool = False) -> str:
+    """A file's name in at most `most` bytes: whole characters, and a hash of the name where it is cut, or `always`."""
+    if len(os.fsencode(name)) <= most and not always:
+        return name
+    end = "-" + hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
+    while len(os.fsencode(name)) > max(most - len(end), 0):
+        name = name[:-1]
+    return name + end
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -1,6 +1,5 @@
 """Which images a user meant, and a name for the results of each."""
 
-import hashlib
 import os
 import unicodedata
 from collections import Counter, defaultdict, deque
@@ -8,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
+from mtl_vision.runtime.files import LONGEST, shortened
 from mtl_vision.runtime.images import SUFFIXES
 from mtl_vision.runtime.results import RESULTS, Item
-
-LONGEST = 255  # bytes of a file's name, on all common disks
 
 
 def collect(
@@ -90,7 +88,7 @@ def _named(files: list[tuple[Path, Path]], ending: int, report: Callable[[str], 
 
     def fitting(name: str) -> str:
         *folders, last = name.split("/")
-        fits = [_short(f, LONGEST, taken=_key(f) == RESULTS) for f in folders] + [_short(last, LONGEST - ending)]
+        fits = [shortened(f, LONGEST, always=_key(f) == RESULTS) for f in folders] + [shortened(last, LONGEST - ending)]
         if (fit := "/".join(fits)) != name:
             made.add(fit)
         return fit
@@ -110,21 +108,11 @@ def _named(files: list[tuple[Path, Path]], ending: int, report: Callable[[str], 
             name = fitting(f"{last}-{next(numbers[last])}")
         taken.add(_key(name))
         items.append((path, name))
-    if shortened := sum(name in made for _, name in items):
-        report(f"{shortened} names are too long for their results: shortened, with a hash ({RESULTS} lists them)")
+    if cut := sum(name in made for _, name in items):
+        report(f"{cut} names are too long for their results: shortened, with a hash ({RESULTS} lists them)")
     return items
 
 
 def _key(name: str) -> str:
     """Equal for names that are one on some disk, blind to case or to how an accent is composed."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
-
-
-def _short(part: str, most: int, taken: bool = False) -> str:
-    """A part of a path in at most `most` bytes, whole characters, with a hash of the part where it is cut."""
-    if len(os.fsencode(part)) <= most and not taken:
-        return part
-    hashed = "-" + hashlib.sha256(os.fsencode(part)).hexdigest()[:12]
-    while len(os.fsencode(part)) > max(most - len(hashed), 0):
-        part = part[:-1]
-    return part + hashed

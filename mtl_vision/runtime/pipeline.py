@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from mtl_vision.runtime.terminal import progress, say
 
 OVERVIEW = "overview"
 JPEG_QUALITY = 92
+SMALL = 64  # files below this part of the budget are read side by side, and claimed with their image
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other image could be written either
 
 
@@ -187,14 +188,16 @@ def _attempt(job: Job, step: Callable[..., None], *args: Any) -> Job:
 
 def _read(job: Job, manifest: Manifest, budget: Budget, max_pixels: int, written: int) -> None:
     """Read and prepare the image. written: bytes a pixel that writing its results will take."""
+    size = file_size(job.path, budget.total)
+    large = size > budget.total // SMALL
     with ExitStack() as claims:
-        with budget.reading:
-            size = file_size(job.path, budget.total)
-            claims.enter_context(budget.claim(size))
+        with budget.reading if large else nullcontext():
+            if large:
+                claims.enter_context(budget.claim(size))
             data = read_bytes(job.path, size)
             header = check(data, budget.total - size, max_pixels)
             _check_results(header, budget.total, written)
-            claims.enter_context(budget.claim(header.reading))
+            claims.enter_context(budget.claim(header.reading if large else header.reading + size))
         image = decode_rgb(data, header, manifest.fill)
         job.height, job.width = size = image.shape[0], image.shape[1]
         job.prepared, job.shown = prepare(image, manifest), resize_pixels(image, panel_size(size))
