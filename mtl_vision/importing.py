@@ -50,8 +50,10 @@ def stopping_at_once(program: str) -> Iterator[None]:
         os._exit(INTERRUPTED)
 
     before = handle(signal.SIGINT, stop)
-    yield
-    handle(signal.SIGINT, before)
+    try:
+        yield
+    finally:
+        handle(signal.SIGINT, before)
 
 
 def handle(number: int, handler: Callable[[int, FrameType | None], Any] | int | None) -> Any:

@@ -14,6 +14,7 @@ from mtl_vision.datasets.description import FILE_NAME, DataError, Description
 from mtl_vision.datasets.files import splits_there
 from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.recognise import MAT, describe
+from mtl_vision.runtime.images import quiet_decoders
 from mtl_vision.runtime.kinds import Size
 from mtl_vision.runtime.terminal import say
 from mtl_vision.synthetic.dataset import write_rooms
@@ -141,7 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 with a message where something is wrong, 2 where `check` finds faults, 130."""
     arguments = vars(parser().parse_args(argv))
     try:
-        result = arguments.pop("run")(**arguments)
+        with quiet_decoders():  # what is wrong with a file is said by us
+            result = arguments.pop("run")(**arguments)
     except (DataError, OSError) as error:
         say(f"mtl-data: {error}")
         return 1

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 HISTORY = "history.jsonl"
+MOST = 2**30  # bytes of a history: a million steps
 LAST = 0.1  # share of a run's steps, at its end, that counts as converged
 
 
@@ -16,6 +17,8 @@ def read_history(folder: str | Path) -> list[dict[str, Any]]:
     path = Path(folder) / HISTORY
     if not path.is_file():
         raise ValueError(f"{folder} is no run directory: expected {HISTORY} in it")
+    if path.stat().st_size > MOST:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes: expected at most {MOST}")
     with path.open("rb") as file:
         found = [parse_record(line) for line in file]
     records = [record for record in found if record is not None]

@@ -72,7 +72,7 @@ def convert_folder(
         **sections,
     )
     places = [(source, index) for source in sources for index in range(len(source))]
-    scenes = {stem: scene for source in sources for stem, scene in source.scenes.items()}
+    scenes = {stem: source.scenes[stem] for source in sources for stem in source.stems if stem in source.scenes}
     if shortened := sum(stem_of(source.stems[index]) != source.stems[index] for source, index in places):
         print(f"{shortened} names are too long for a file: shortened, with a hash at their end")
     with FolderWriter(out, description, scenes) as writer:

@@ -113,7 +113,7 @@ def _expect_valid_pixels(train: FolderDataset, name: str) -> None:
         array = train[index].targets.get(name) if files is None else train.read(name, index)
         if array is not None and kind.valid(array).any():
             return
-    place = "derived from others" if files is None else str(files[train.stems[having[0]]].parent)
+    place = "derived from others" if files is None else str(next(iter(files.values())).parent)
     raise ValueError(
         f"tasks.names has '{name}', but none of its {len(having)} maps for training ({place}) has a valid pixel: "
         f"correct '{name}' in dataset.yaml (mtl-data check {train.root} shows what is wrong), or leave it out"

@@ -1,5 +1,6 @@
 """Checkpoints: everything that a run needs to resume as if it had never stopped."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
         try:
             torch.save({**state, "rng": torch.get_rng_state(), "cuda_rng": cuda_rng}, file)
         except RuntimeError as error:  # of torch's own writer, which ends the file after an error
-            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+            cause = error.__context__
+            raise cause if isinstance(cause, (OSError, KeyboardInterrupt)) else error from None
+        file.flush()
+        os.fsync(file.fileno())  # it takes the place of the only other one
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from mtl_vision.datasets import DataError
 from mtl_vision.engine import distributed
 from mtl_vision.engine.parse import UsageError, parse
 from mtl_vision.engine.run import Run
+from mtl_vision.runtime.terminal import printable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         # a loading process wraps its error in a traceback, whose last line is the message; a DataError is one line
         text = str(error).rpartition(f"{DataError.__module__}.DataError: ")[2].removesuffix("\\n")
         text = text.strip().splitlines()[-1] if "Original Traceback" in text else text
-        print(f"\nmtl-train: {text}", file=sys.stderr)
+        print(f"\nmtl-train: {printable(text)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ninterrupted; resume with: mtl-train --run.resume", file=sys.stderr)

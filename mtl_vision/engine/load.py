@@ -11,7 +11,10 @@ from mtl_vision.engine import build, checkpoint
 from mtl_vision.engine.folder import CONFIG, METRICS
 from mtl_vision.engine.parse import read_config
 from mtl_vision.models import Network
+from mtl_vision.runtime.files import read_regular
 from mtl_vision.tasks import Task
+
+MOST = 2**24  # bytes of metrics
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def load_run(folder: Path) -> Trained:
 def _metrics(path: Path) -> dict[str, Any]:
     """What was measured; nothing where there is no such file."""
     try:
-        metrics = json.loads(path.read_bytes()) if path.exists() else {}
+        metrics = json.loads(read_regular(path, MOST)) if path.exists() else {}
     except (ValueError, RecursionError):
         metrics = None
     if not isinstance(metrics, dict):

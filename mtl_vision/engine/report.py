@@ -8,6 +8,7 @@ from typing import Any
 from mtl_vision.config import Config
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.engine.loop import Trainer
+from mtl_vision.runtime.terminal import printable
 from mtl_vision.tasks import Task, figures
 
 WIDTH = 29  # characters, of a task's column
@@ -18,7 +19,7 @@ def introduction(config: Config, trainer: Trainer, train: FolderDataset, test: F
     (H, W), backbone = config.data.size, config.model.backbone
     name = backbone if isinstance(backbone, str) else backbone.name
     parameters = sum(p.numel() for p in trainer.model.parameters())
-    weights = f"weights    {trainer.model.loaded}\n" if trainer.model.loaded else ""
+    weights = f"weights    {printable(trainer.model.loaded)}\n" if trainer.model.loaded else ""
     resuming = f", resuming after epoch {trainer.epochs}" if config.run.resume else ""
     return f"""\
 data       {train.root}: {len(train)} to train on, {len(test)} ({test.split}) to measure

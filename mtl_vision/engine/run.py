@@ -48,6 +48,8 @@ class Run:
             self.folder, config = resumed_folder(config)
         self.device = pick_device(config.run.device)
         distributed.start(self.device)
+        if resuming and distributed.same(str(self.folder)) != str(self.folder):
+            raise ValueError(f"processes found different runs to resume, such as {self.folder}: give run.name")
         if config.data.root is None:
             build.check_settings(config)
         root = build.data_root(config.data)

@@ -51,9 +51,9 @@ class Tracker:
 
 def is_being_trained(folder: Path) -> bool:
     """Whether a process is training this run now."""
-    with suppress(FileNotFoundError), (folder / HISTORY).open("r+b") as file:
+    with suppress(OSError), (folder / HISTORY).open("r+b") as file:
         try:
-            lock(file)
+            lock(file, shared=True)  # processes that ask at once are not in each other's way
         except LockedError:
             return True
     return False

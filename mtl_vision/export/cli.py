@@ -25,11 +25,12 @@ def main(argv: list[str] | None = None) -> int:
         from mtl_vision.export.exporter import export_run
         from mtl_vision.export.verify import VerifyError
         from mtl_vision.runtime.contract import ModelError
+        from mtl_vision.runtime.terminal import say
     try:
         run = load_run(args.run)
         export_run(run, out, dynamic_size=args.dynamic_size, logits=args.logits, int8=args.int8, report=print)
     except (ValueError, OSError, DataError, ModelError, VerifyError) as error:
-        print(f"mtl-export: {error}", file=sys.stderr)
+        say(f"mtl-export: {error}")
         return 1
     print(f"\nnext: mtl-infer {out} IMAGES... --out out")
     return 0

@@ -158,9 +158,7 @@ def _reserved(work: Path, shapes: Shapes, folder: Path) -> dict[str, np.memmap]:
         for name, (dtype, shape) in shapes.items():
             path = work / f"{name}.npy"
             arrays[name] = np.lib.format.open_memmap(path, "w+", dtype, shape)
-            if hasattr(os, "posix_fallocate"):
-                with path.open("r+b") as file:
-                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            _take_space(path)
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -169,3 +167,14 @@ def _reserved(work: Path, shapes: Shapes, folder: Path) -> dict[str, np.memmap]:
             "): free some, set data.cache to a folder on another disk, or to null, which decodes in every epoch"
         ) from error
     return arrays
+
+
+def _take_space(path: Path) -> None:
+    """Have the space of a file that is still empty. Some file systems cannot say whether there is any."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno in FULL:
+                    raise

@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 
+from mtl_vision.importing import handle
+
 
 def main() -> int:
     """Returns the exit code, as `cli.main` does; a signal that it does not handle itself ends the process at once."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: os._exit(128 + number))
+        handle(number, lambda number, frame: os._exit(128 + number))
     from mtl_vision.runtime.cli import main
 
     return main()

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from mtl_vision.importing import handle
 from mtl_vision.runtime.contract import ModelError
 from mtl_vision.runtime.headers import MAX_PIXELS
 from mtl_vision.runtime.images import quiet_decoders
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _finishing() -> Iterator[list[int]]:
     """The signals that came in this block, so that what is under way can be finished; a second one does as before."""
     signals: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {}
 
     def finish(number: int, frame: object) -> None:
         signals.append(number)
@@ -91,11 +92,11 @@ def _finishing() -> Iterator[list[int]]:
 
     def restore() -> None:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            handle(number, handler)
 
     try:
-        for number in before:
-            signal.signal(number, finish)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = handle(number, finish)
         yield signals
     finally:
         restore()
@@ -122,10 +123,10 @@ def _arguments() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     """A whole number, which may be written as 2e8."""
-    number = float(text)
-    if not number.is_integer():  # infinity is not either
-        raise ValueError
-    return int(number)
+    with suppress(ValueError):
+        if float(text).is_integer():  # infinity is not
+            return int(float(text))
+    raise argparse.ArgumentTypeError(f"expected a whole number, found {text}")
 
 
 def _report(summary: Summary, out: Path) -> None:

@@ -88,7 +88,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     `path` meanwhile, which stays; an empty folder at `path` is replaced. Other errors are OSErrors.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "expected a folder, found a file", str(path.parent)) from error
     _remove_abandoned(path.parent)
     work = path.with_name(_partial())
     try:
@@ -137,8 +140,7 @@ def _remove_abandoned(folder: Path) -> None:
         with suppress(OSError):  # it has no lock, or another process has it, or is removing it as well
             if _PARTIAL.fullmatch(path.name):
                 with (path / LOCK).open("r+b") as held:
-                    lock(held)
-                    if not (path / LOCK).exists():  # it was finished before the lock was had
+                    if not lock(held) or not (path / LOCK).exists():  # it was finished before the lock was had
                         continue
                     shutil.rmtree(path, ignore_errors=True)  # locked, so that nobody begins to use it
                 shutil.rmtree(path, ignore_errors=True)  # where an open file can not be removed

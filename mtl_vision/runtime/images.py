@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import numpy as np
 
 from mtl_vision.runtime import headers
 from mtl_vision.runtime.budget import default_budget
+from mtl_vision.runtime.files import read_regular
 from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError
 
 SUFFIXES = frozenset(
@@ -99,16 +99,9 @@ def file_size(path: str | os.PathLike[str], most: int) -> int:
 
 
 def read_bytes(path: str | os.PathLike[str], size: int) -> bytes:
-    """The first `size` bytes of a file, which may have grown, or become a pipe, since. Raises ImageError."""
-
-    def at_once(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
+    """The bytes of a file of at most `size`; it may have grown, or become a pipe, since. Raises ImageError."""
     try:
-        with open(path, "rb", opener=at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ImageError("expected an image, found a device or a pipe")
-            return file.read(size)
+        return read_regular(Path(path), size)
     except OSError as error:
         raise _unreadable(error) from error
 
@@ -159,7 +152,8 @@ def quiet_decoders() -> Iterator[None]:
     (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
     python = sys.stderr
     try:
-        kept, moves = os.dup(2), python.fileno() == 2
+        moves = python.fileno() == 2
+        kept = os.dup(2)
     except (OSError, AttributeError):  # it is closed, or in memory: io.UnsupportedOperation is an OSError
         yield
         return

@@ -10,6 +10,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+FAR = 2**30  # bytes
 HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 
 
@@ -17,27 +18,29 @@ class LockedError(OSError):
     """Another process has the lock."""
 
 
-def lock(file: IO[bytes]) -> None:
+def lock(file: IO[bytes], shared: bool = False) -> bool:
     """Lock an open file until it is closed or the process ends. Raises LockedError where another process has it.
 
-    A file system without locks gives none, and no error.
+    shared: with others who share it (not on Windows). Returns False where the file system has no locks.
     """
     try:
         if sys.platform == "win32":
-            file.seek(2**40)  # far behind the contents, which others may read on
+            file.seek(FAR)  # far behind the contents, which others may read on
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in HELD:
             raise LockedError(error.errno, "another process is writing to it", str(file.name)) from error
+        return False
+    return True
 
 
 def unlock(file: IO[bytes]) -> None:
     """End the lock, also where processes that were forked meanwhile have the file open as well."""
     with suppress(OSError):  # a file system without locks
         if sys.platform == "win32":
-            file.seek(2**40)
+            file.seek(FAR)
             msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
         else:
             fcntl.flock(file, fcntl.LOCK_UN)

@@ -29,7 +29,7 @@ from mtl_vision.runtime.terminal import progress, say
 OVERVIEW = "overview"
 JPEG_QUALITY = 92
 SMALL = 64  # files below this part of the budget are read side by side, and claimed with their image
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other image could be written either
+NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other image could be written either
 
 
 @dataclass
@@ -179,7 +179,7 @@ def _attempt(job: Job, step: Callable[..., None], *args: Any) -> Job:
         if job.error is None:
             step(job, *args)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:
+        if isinstance(error, OSError) and error.errno in NO_MORE:
             raise
         job.error = str(error) or repr(error)
     job.seconds += time.perf_counter() - started

@@ -430,7 +430,11 @@ def test_a_method_without_torchjd(method: str, part: str, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("name", "module", "words"),
-    [("train", "torch", "['--run.device=none']"), ("export", "torch", "['runs/a']"), ("data", "numpy", "['check', 'x']")],
+    [
+        ("train", "torch", "['--run.device=none']"),
+        ("export", "torch", "['runs/a']"),
+        ("data", "numpy", "['check', 'x']"),
+    ],
 )
 def test_ctrl_c_during_imports(name: str, module: str, words: str) -> None:
     """It arrives while a package is looked for."""

@@ -190,6 +190,23 @@ def test_a_named_run_takes_an_empty_folder_and_no_other(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["dataset.yaml"]
 
 
+def test_ctrl_c_at_a_checkpoint_is_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's writer makes an error of its own of it."""
+
+    def interrupted(state: object, file: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904 (as torch does)
+
+    checkpoint.save(tmp_path / "checkpoint.pt", {"epoch": 1})
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path / "checkpoint.pt", {"epoch": 2})
+    monkeypatch.undo()
+    assert checkpoint.load(tmp_path / "checkpoint.pt")["epoch"] == 1 and len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_run_that_is_being_trained_is_left_alone(tmp_path: Path) -> None:
     """Neither resumed by another process, nor taken for the newest interrupted one."""
     for name in ("old", "new"):

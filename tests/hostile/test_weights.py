@@ -239,6 +239,13 @@ def test_a_checkpoint_that_holds_itself_ends(tmp_path: Path) -> None:
     assert list(weights.read(tmp_path / "a.pth")) == ["weight"]
 
 
+def test_a_pipe_in_place_of_metrics_is_not_waited_for(run: Path) -> None:
+    (run / "metrics.json").unlink()
+    os.mkfifo(run / "metrics.json")
+    with pytest.raises(OSError, match="expected a file, found a device or a pipe"):
+        mtl.load(run)
+
+
 def test_pipes_in_place_of_checkpoint_and_weights_are_not_waited_for(run: Path) -> None:
     for name, read in (("checkpoint.pt", checkpoint.load), ("model.safetensors", lambda _: mtl.load(run, "cpu"))):
         (run / name).unlink()

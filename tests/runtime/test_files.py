@@ -1,5 +1,6 @@
 """A file is whole or absent."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -101,3 +102,29 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
             lock(second)
         first.close()
         lock(second)
+
+
+def test_processes_that_ask_at_once_are_not_in_each_others_way(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (tmp_path / "file").open("r+b") as first, (tmp_path / "file").open("r+b") as second:
+        assert lock(first, shared=True) and lock(second, shared=True)
+        with pytest.raises(LockedError):
+            lock(second)
+
+
+def test_without_locks_no_folder_counts_as_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(file: object, how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with atomic_folder(tmp_path / "one") as work:
+        with atomic_folder(tmp_path / "two"):
+            pass
+        (work / "whole").write_bytes(b"")
+    assert (tmp_path / "one" / "whole").exists() and (tmp_path / "two").is_dir()
+
+
+def test_a_folder_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="expected a folder, found a file"), atomic_folder(tmp_path / "file/a"):
+        pass

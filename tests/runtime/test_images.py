@@ -170,8 +170,8 @@ def test_missing_and_folder(tmp_path: Path) -> None:
 def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, opened = save(tmp_path, b"x"), os.open
 
-    def closed(name: str, *args) -> int:
-        if name == str(path):
+    def closed(name: str | Path, *args) -> int:
+        if Path(name) == path:
             raise PermissionError(13, "Permission denied")
         return opened(name, *args)
 

@@ -17,7 +17,7 @@ class ScalarMap(Kind):
     invalid = 0
     peak = 18
     tolerance = ("max_difference", 1e-2)
-    values = "a finite number of 0 or more"
+    values = "a finite number"
 
     def valid(self, array: np.ndarray) -> np.ndarray:
         return array > 0
@@ -37,7 +37,7 @@ class ScalarMap(Kind):
         return np.where(share > 0.5, total / np.maximum(share, 0.5), self.invalid).astype(np.float32)
 
     def possible(self, maps: np.ndarray, output: Output) -> np.ndarray:
-        return (maps >= 0) & (maps < np.inf)  # NaN is neither
+        return np.isfinite(maps)
 
     def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
         difference = np.abs(a.astype(np.float64) - b)
