@@ -20,6 +20,7 @@ from mtl_vision.engine import distributed
 from mtl_vision.engine.tracking import Tracker
 from mtl_vision.loading.loader import Batch, Loader
 from mtl_vision.models import Network
+from mtl_vision.runtime.terminal import printable
 from mtl_vision.tasks import Task
 
 
@@ -106,8 +107,8 @@ class Trainer:
         for key, value in self.made_with.items():
             if (before := begun.get(key) if isinstance(begun, dict) else None) != value:
                 raise ValueError(
-                    f"it was made with {key} = {before}, found {value} now: a resumed run keeps its settings, "
-                    "processes and number of samples; restore that, or begin a new run"
+                    f"it was made with {key} = {printable(before):.80}, found {value} now: a resumed run keeps "
+                    "its settings, processes and number of samples; restore that, or begin a new run"
                 )
         try:
             for name in self.PARTS:

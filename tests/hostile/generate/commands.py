@@ -79,7 +79,7 @@ def generate(random: Random, base: dict[str, str], folder: Path) -> Case:
     )
     for place, path in {**base, "out": str(folder.absolute() / "out" / "x")}.items():
         words = [word.replace(f"{{{place}}}", path) for word in words]
-    keep = 2 if words[0] == "synthetic" else 0  # its size stays one that is refused
+    keep = 2 if words[:1] == ["synthetic"] else 0  # its size stays one that is refused
     for _ in range(random.choice((0, 1, 1, 1, 2, 3))):
         _change(random, words, keep, str(folder.absolute()))
     words = ["".join(filter(str.isprintable, word))[:LONGEST] for word in words]  # errors may repeat them

@@ -23,6 +23,7 @@ from mtl_vision.engine import build, cli
 from mtl_vision.engine.parse import UsageError, resolve
 from mtl_vision.engine.run import Run
 from mtl_vision.engine.tracking import Tracker
+from mtl_vision.runtime.contract import ModelError
 from mtl_vision.synthetic.dataset import write_rooms
 
 from .damage import damaged, damaged_tree
@@ -183,7 +184,7 @@ def load(folder: Path, whole: bool) -> None:
     run = outcome(lambda: api.load(folder, device="cpu"), *ERRORS)
     assert run or not whole, "a whole run was not loaded"
     if run is not None:
-        maps = outcome(lambda: run.predict(np.zeros((*SIZE, 3), np.uint8)), *ERRORS)
+        maps = outcome(lambda: run.predict(np.zeros((*SIZE, 3), np.uint8)), ModelError, *ERRORS)
         assert maps is None or all(array.shape[:2] == SIZE for array in maps.values())
 
 
