@@ -103,7 +103,10 @@ def read_mat(data: bytes, key: str | None) -> np.ndarray:
     """The variable `key` of a .mat file, or the only one, if it holds numbers. Raises DataError, and others."""
     if data.startswith((b"MATLAB 7.3", b"\x89HDF")):
         raise DataError("a .mat file of version 7.3; save it in MATLAB with -v7")
-    data = _inflated(data) if data[126:128] in (b"IM", b"MI") else data
+    if 0 not in data[:4]:  # version 5: a file of version 4 has no compression
+        if data[126:128] not in (b"IM", b"MI"):
+            raise DataError("a damaged .mat file: expected the mark of its byte order; copy it again from its source")
+        data = _inflated(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scipy warns of names that it knows twice
         known = {name: (shape, kind) for name, shape, kind in reversed(scipy.io.whosmat(io.BytesIO(data)))}

@@ -12,6 +12,7 @@ A target that does not exist is left out. `layout: NAME` takes every key that is
 (layouts/NAME.yaml). data/README.md explains every key.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,9 +25,10 @@ from mtl_vision.datasets.camera import CAMERAS, Intrinsics, camera_at
 from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.targets import DepthFiles, InstancesFiles, LabelFiles, NormalsFiles
 from mtl_vision.datasets.text import MOST_YAML, expect_name, load_yaml, read_text, shown
+from mtl_vision.runtime.files import LONGEST
 from mtl_vision.runtime.near import did_you_mean
 
-FILE_NAME = "dataset.yaml"
+FILE_NAME, SCENES = "dataset.yaml", "scenes.txt"  # what is written beside the splits
 SECTIONS = ("depth", "normals", "segmentation", "instances")  # the targets that have files
 # A given key takes the place of these of a known layout: they say the same thing in another way.
 INSTEAD = {
@@ -178,6 +180,10 @@ def _check(description: Description, where: str) -> None:
         raise DataError(f"{where}: columns is {found}: expected 'image' among them, and lists")
     for name in (*description.splits, *(description.lists or ())):
         expect_name(name, f"{where}: the name of a split")
+        if len(os.fsencode(name)) > LONGEST or name in (FILE_NAME, SCENES):
+            raise DataError(
+                f"{where}: the name of a split is {shown(repr(name))}: no folder can be called so; rename it"
+            )
 
 
 def _plain(value: Any) -> Any:

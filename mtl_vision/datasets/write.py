@@ -8,13 +8,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from mtl_vision.datasets.description import FILE_NAME, DataError, Description
+from mtl_vision.datasets.description import FILE_NAME, SCENES, DataError, Description
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.targets import target_of
 from mtl_vision.datasets.text import expect_name
 from mtl_vision.runtime.files import FULL, LONGEST, atomic_folder, png, shortened
-
-SCENES = "scenes.txt"
 
 
 class FolderWriter:

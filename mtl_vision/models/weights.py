@@ -96,6 +96,8 @@ def load(module: nn.Module, found: Mapping[str, Tensor], what: str, least: float
             f"it fits {len(fits)} of the {what}'s {len(own)} tensors, {elements / needed:.0%} of the weights "
             f"({_few(amiss.values())}{has}): expected at least {least:.0%} of both; give weights of this {what}"
         )
+    if wrong := [name for name in sorted(fits) if not torch.isfinite(found[name].float()).all()]:
+        raise ValueError(f"it has values that are not finite ({_few(wrong)}): expected trained weights")
     module.load_state_dict({name: tensor for name, tensor in found.items() if name not in amiss}, strict=False)
     notes = [_few(amiss.values()), f"not used: {_few(unused)}" if unused else ""]
     return f"{what} {len(fits)} of {len(own)} tensors" + (f" ({'; '.join(filter(None, notes))})" if any(notes) else "")
@@ -129,7 +131,9 @@ def _tensors(found: Any) -> dict[str, Tensor]:
 
 def _is_whole(value: Any) -> bool:
     """A plain tensor that has as many elements as it says."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return False
+    if value.is_quantized or value.is_meta or value.is_complex():
         return False
     return value.untyped_storage().nbytes() >= value.nbytes
 

@@ -134,12 +134,19 @@ def decode_rgb(data: bytes, header: Header, fill: tuple[int, int, int]) -> np.nd
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"expected 8 or 16 bits a channel, found {pixels.dtype}; convert it to an 8-bit image")
     is_tiff = header.format == "TIFF"
-    if is_tiff and (pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0]).all() and not headers.can_be_flat(data):
+    if is_tiff and _is_flat(pixels) and not headers.can_be_flat(data):
         raise ImageError("its data are damaged: all its pixels would be of one colour")
     # OpenCV turns TIFF itself, and multiplies its 8-bit colours by alpha
     rgb = _to_rgb(pixels, fill, premultiplied=is_tiff and pixels.dtype == np.uint8)
     del pixels  # what follows may take as much again
     return np.ascontiguousarray(rgb if is_tiff else _turn(rgb, _orientation(data)))
+
+
+def _is_flat(pixels: np.ndarray) -> bool:
+    """Whether all pixels are of one grey."""
+    first = pixels[0, 0]
+    grey = pixels.ndim == 2 or (first[:3] == first[0]).all()
+    return bool(grey and (pixels[0] == first).all() and (pixels == pixels[0]).all())
 
 
 @contextmanager

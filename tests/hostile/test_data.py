@@ -27,7 +27,7 @@ from mtl_vision.check.run import check
 from mtl_vision.config import Config
 from mtl_vision.datasets import DataError, arrays
 from mtl_vision.datasets.arrays import MOST, read_rgb, read_values
-from mtl_vision.datasets.description import Description, read_description
+from mtl_vision.datasets.description import Description, make_description, read_description
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.nyuv2_mat import NYUv2Mat
 from mtl_vision.datasets.splits import open_data
@@ -764,3 +764,20 @@ def test_vectors_and_labels_of_any_size_raise_no_other_error(root: Path):
     for index in range(4):
         with pytest.raises(DataError, match=r"label/000\d\.npy: "):
             train[index]
+
+
+def test_a_mat_without_the_mark_of_its_byte_order(tmp_path: Path):
+    """scipy took any mark, and inflated without an end."""
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"a": np.zeros((64, 64))}, do_compression=True)
+    data = bytearray(path.read_bytes())
+    data[126:128] = b"XX"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="expected the mark of its byte order"):
+        read_values(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "dataset.yaml", "scenes.txt"])
+def test_a_split_that_no_folder_can_be_called(name: str):
+    with pytest.raises(DataError, match="the name of a split is .*: no folder can be called so"):
+        make_description({"splits": {name: "train"}}, "dataset.yaml")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -379,3 +380,37 @@ def test_limits_of_files_in_the_api(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.bmp", max_bytes=200_000).shape == (90, 120, 3)
     with pytest.raises(ImageError, match="too large"):
         read_image(tmp_path / "a.bmp", max_bytes=50_000)
+
+
+@pytest.mark.parametrize("filler", [b" ", b"#\n", b"#\n#\r"])
+def test_a_pnm_of_nothing_but_space_and_comments(filler: bytes) -> None:
+    """A regular expression took 115 bytes of memory for each of the file's."""
+    tracemalloc.start()
+    with pytest.raises(ImageError, match="its size cannot be read"):
+        headers.check(b"P6" + filler * (10**6 // len(filler)) + b"x", 2**30)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+
+
+def test_more_data_than_the_pixels_need_are_not_inflated() -> None:
+    """16 x 16 pixels, and 16 MB of zeros."""
+    data = png(16, 16, pixels=bytes(16 * 2**20))
+    with pytest.raises(ImageError, match="its 16 x 16 pixels have .* bytes of data"):
+        headers.check(data, 2**30)
+
+
+def test_a_jpeg_that_says_more_than_its_data_can_hold() -> None:
+    data = bytearray(cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1].tobytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 16000, 16000)
+    with pytest.raises(ImageError, match="too few for 16000 x 16000 pixels"):
+        headers.check(bytes(data), 2**32)
+    flat = cv2.imencode(".jpg", np.zeros((4000, 4000), np.uint8), [cv2.IMWRITE_JPEG_OPTIMIZE, 1])[1].tobytes()
+    assert headers.check(flat, 2**32).width == 4000, "an image of one colour takes two bits a block"
+
+
+def test_a_flat_tiff_in_colour_is_one(tmp_path: Path) -> None:
+    """PackBits does not make it small."""
+    path = tmp_path / "flat.tif"
+    Image.fromarray(np.full((96, 128, 3), (9, 80, 3), np.uint8)).save(path, compression="packbits")
+    assert (read_image(path) == (9, 80, 3)).all()

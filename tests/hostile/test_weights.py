@@ -347,3 +347,10 @@ def test_untyped_settings_call_nothing(key: str, tmp_path: Path, monkeypatch: py
         make_network(config, tasks)
     assert not Path("was_run").exists()
     assert make_balancer(config.balancer, tasks).tasks == ("depth",)
+
+
+def test_weights_that_are_not_finite_are_no_start() -> None:
+    module = torch.nn.Linear(4, 4)
+    found = {**module.state_dict(), "weight": torch.full((4, 4), float("nan"))}
+    with pytest.raises(ValueError, match=r"values that are not finite \(weight\)"):
+        weights.load(module, found, "layer")

@@ -7,6 +7,8 @@ from mtl_vision.runtime.headers.base import Header, damaged, truncated
 
 MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # skips stuffing, fill and restart marks
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # what begins a frame: baseline, progressive ...
+HUFFMAN = (0xC0, 0xC1, 0xC2)
+PIXELS_A_BYTE = 1024  # at most: each block of 8 x 8 takes a bit at least, in one channel at least
 PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 END, SCAN = 0xD9, 0xDA
 MOST_SCANS = 100  # each takes as long as the whole image; encoders write about ten
@@ -39,6 +41,8 @@ def jpeg(data: bytes) -> Header:
     bits, height, width, channels = struct.unpack_from(">BHHB", data, place + 2)
     if bits not in (8, 12, 16) or channels not in (1, 3, 4) or length != 8 + 3 * channels:
         raise damaged(f"no JPEG has {channels} channels of {bits} bits")
+    if kind in HUFFMAN and len(data) < width * height // PIXELS_A_BYTE:
+        raise truncated(f"{len(data):,} bytes are too few for {width} x {height} pixels")
     # With several scans the coefficients of all channels, 16 bits each, are held until the last
     several = kind in PROGRESSIVE or scans > 1
     working = width * height * channels * 2 if several else 0

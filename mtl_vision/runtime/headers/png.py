@@ -9,20 +9,25 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # the rest does not change the pixels
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # bits of each type of colour
 CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}  # OpenCV makes colours of a palette, and of gray with transparency
+MARGIN = 4096  # bytes that small images may have more than their pixels need
 MOST_CHUNKS = 200_000  # 1 GiB in the 8 kB that libpng writes
 
 
 def png(data: bytes) -> Header:
     """The header of a PNG whose chunks are whole: their lengths fit the file, the checksums of those needed agree."""
-    kinds = {kind for kind, _, _ in _chunks(data)}
+    chunks = _chunks(data)
+    kinds = {kind for kind, _, _ in chunks}
     width, height, bits, colour, compression, filters, interlace = struct.unpack_from(">IIBBBBB", data, 16)
     if bits not in DEPTHS.get(colour, ()) or compression or filters or interlace > 1:
         raise damaged(f"no PNG has colours of type {colour} with {bits} bits, interlace {interlace}")
     if b"IDAT" not in kinds or (colour == 3 and b"PLTE" not in kinds):
         raise damaged("it has no pixels" if b"IDAT" not in kinds else "it has no palette")
     channels = 4 if b"tRNS" in kinds else CHANNELS[colour]
-    copied = width * height * channels * max(8, bits) // 8 + len(data)  # what is handed to OpenCV is a copy too: `bare`
-    return Header("PNG", width, height, channels, max(8, bits), copied)
+    decoded = width * height * channels * max(8, bits) // 8
+    stored = sum(end - start for kind, start, end in chunks if kind == b"IDAT")
+    if stored > 1.1 * decoded + 16 * (height + len(chunks)) + MARGIN:  # inflating what no pixel needs takes time
+        raise damaged(f"its {width} x {height} pixels have {stored:,} bytes of data")
+    return Header("PNG", width, height, channels, max(8, bits), decoded + len(data))  # `bare` makes a copy for OpenCV
 
 
 def bare(data: bytes) -> bytes:

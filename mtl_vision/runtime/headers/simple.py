@@ -6,6 +6,7 @@ import struct
 from mtl_vision.runtime.headers.base import Header, damaged, truncated
 
 RLE = (1, 2)  # BMP's compressions
+MOST_PNM = 2**14  # bytes of comments and spaces before a number
 PNM_TOKEN = re.compile(rb"(?:\s|#[^\n\r]*[\n\r])*(\d{1,10})")
 
 
@@ -76,7 +77,7 @@ def pnm(data: bytes) -> Header:
     """https://netpbm.sourceforge.net/doc/pnm.html: as text (P1 to P3) and binary (P4 to P6)."""
     kind, place, numbers = int(data[1:2]), 2, []
     for _ in range(2 if kind in (1, 4) else 3):
-        token = PNM_TOKEN.match(data, place)
+        token = PNM_TOKEN.match(data, place, place + MOST_PNM)
         if token is None:
             raise damaged("its size cannot be read")
         numbers.append(int(token[1]))
