@@ -84,7 +84,11 @@ def check_needs(queue: Mapping[str, Run], out: Path) -> None:
 
 def ready(queue: Mapping[str, Run], going: Collection[str], out: Path) -> list[Run]:
     """The runs that could start now."""
-    return [run for run in queue.values() if run.name not in going and all(finished(out / name) for name in run.needs)]
+
+    def is_done(name: str) -> bool:
+        return name not in going and finished(out / name)  # its process may still be ending
+
+    return [run for run in queue.values() if run.name not in going and all(map(is_done, run.needs))]
 
 
 def command(run: Run, config: Path, out: Path, extra: Sequence[str], train: Path = TRAIN) -> list[str]:

@@ -105,7 +105,7 @@ def read_mat(data: bytes, key: str | None) -> np.ndarray:
         raise DataError("a .mat file of version 7.3; save it in MATLAB with -v7")
     if 0 not in data[:4]:  # version 5: a file of version 4 has no compression
         if data[126:128] not in (b"IM", b"MI"):
-            raise DataError("a damaged .mat file: expected the mark of its byte order; copy it again from its source")
+            raise ValueError("it lacks the mark of its byte order")
         data = _inflated(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scipy warns of names that it knows twice
