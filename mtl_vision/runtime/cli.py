@@ -29,6 +29,9 @@ Run an exported model over images, and write the results at each image's own siz
   NAME.<label map>.png        palette PNG: pixel values are class ids
   NAME.<probability map>.png  8-bit grey, 255 = probability 1
   NAME.overview.jpg           all side by side, to look at
+  NAME.points.ply             with `--save points`: a coloured point cloud, with normals where the model has them, in
+                              the camera frame (x right, y down, z forward, metres); a point a pixel, of more than a
+                              million pixels each n-th of each n-th row
   results.jsonl               one line per image: status, size, time, files, error"""
 
 EPILOG = """\
@@ -58,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         items = collect(args.paths, args.out, len(os.fsencode(f".{longest}")), report)
         if not any(os.path.exists(path) for path, _ in items):  # noqa: PTH110 - Path.exists raises for long names
             raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
-        options = {name: getattr(args, name) for name in ("save", "raw", "resume", "batch", "max_pixels", "quiet")}
+        names = ("save", "raw", "resume", "batch", "max_pixels", "fov", "focal", "quiet")
+        options = {name: getattr(args, name) for name in names}
         with _finishing() as signals, quiet_decoders():  # their words would tear the progress bar; errors say it
             summary = run(model, items, args.out, **options, stopped=lambda: bool(signals))
     except KeyboardInterrupt:
@@ -109,7 +113,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="images, or folders with images in them")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
     parser.add_argument(
-        "--save", metavar="NAME", nargs="+", action="extend", help="keep only these: names of outputs, overview"
+        "--save", metavar="NAME", nargs="+", action="extend", help="keep only these: names of outputs, overview, points"
     )
     parser.add_argument("--raw", action="store_true", help="also keep the arrays, as NAME.npz (float32; labels uint8)")
     parser.add_argument("--resume", action="store_true", help="leave out what an earlier such call has done")
@@ -117,6 +121,11 @@ def _arguments() -> argparse.ArgumentParser:
     largest = f"most pixels of an image ({MAX_PIXELS:.1e}); one whose reading or results do not fit in memory fails too"
     parser.add_argument("--max-pixels", metavar="N", type=_count, default=MAX_PIXELS, help=largest)
     parser.add_argument("--threads", metavar="N", type=int, help="threads of the network (one per core)")
+    lens = parser.add_mutually_exclusive_group()
+    fov = "degrees across the images as they are shown: of another lens than the training camera's, depth is scaled"
+    lens.add_argument("--fov", metavar="DEGREES", type=float, help=fov)
+    focal = "the same as the focal length in pixels of the images at their own size, upright or not"
+    lens.add_argument("--focal", metavar="PIXELS", type=float, help=focal)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, only failures")
     return parser
 

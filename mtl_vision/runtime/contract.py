@@ -17,7 +17,7 @@ from mtl_vision.runtime.kinds import IGNORE, KINDS, Output
 MANIFEST_KEY = "mtl_vision"
 FORMAT_VERSION, READABLE = 2, (1, 2)  # 1 has no checksum
 MAX_SIDE, MAX_CHARACTERS = 2**13, 2**20  # of an input; of a manifest
-RESERVED = ("overview", "file", "allow_pickle")  # no outputs' names: a result's, and two arguments of np.savez
+RESERVED = ("overview", "points", "file", "allow_pickle")  # no outputs' names: results', and two arguments of np.savez
 
 
 class ModelError(Exception):

@@ -15,18 +15,20 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mtl_vision.runtime import points
 from mtl_vision.runtime.budget import Budget
 from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.files import atomic_path, atomic_write
 from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError, check
 from mtl_vision.runtime.images import decode_rgb, file_size, read_bytes
-from mtl_vision.runtime.kinds import KINDS, resize_pixels
+from mtl_vision.runtime.kinds import KINDS, Output, resize_pixels
+from mtl_vision.runtime.lens import Lens, View, check_lens
 from mtl_vision.runtime.predictor import Predictor, Prepared, batches, prepare
 from mtl_vision.runtime.render import draw, panel_size
 from mtl_vision.runtime.results import Item, Results
 from mtl_vision.runtime.terminal import progress, say
 
-OVERVIEW = "overview"
+OVERVIEW, POINTS = "overview", "points"
 JPEG_QUALITY = 92
 SMALL = 64  # files below this part of the budget are read side by side, and claimed with their image
 NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no other image could be written either
@@ -45,13 +47,15 @@ class Job:
     error: str | None = None
     prepared: Prepared | None = None
     shown: np.ndarray | None = None  # the image, at its size in the overview
+    colours: np.ndarray | None = None  # of the points
+    view: View | None = None  # how the camera sees it, where that matters
     maps: dict[str, np.ndarray] = field(default_factory=dict)  # of the canvas's size
 
     def line(self) -> dict[str, Any]:
         """The job's line in the results."""
         line = {"image": str(self.path), "status": "ok" if self.error is None else "failed"}
         same = {key: getattr(self, key) for key in ("name", "width", "height", "files", "error")}
-        return line | same | {"seconds": round(self.seconds, 4)}
+        return line | same | (self.view.line() if self.view else {}) | {"seconds": round(self.seconds, 4)}
 
 
 @dataclass
@@ -78,38 +82,46 @@ def run(
     resume: bool = False,
     batch: int = 1,
     max_pixels: int = MAX_PIXELS,
+    fov: float | None = None,
+    focal: float | None = None,
     quiet: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Run a model over image files and keep the results, at each image's own size, in the folder `out`.
 
-    save: names of outputs, and "overview", that are kept (all). raw: also keep the arrays, as NAME.npz. resume: leave
-    out the images that `results.jsonl` lists as done and whose files are there; its lines stay, but for those of the
-    images that are done now. batch: images per run of the network: neighbours that it takes at one size. max_pixels:
-    the most that an image may have. quiet: no progress bar. stopped: called between batches; once true, what is under
-    way is finished and the rest left.
+    save: names of outputs, "overview" and "points", that are kept (all but the points). raw: also keep the arrays, as
+    NAME.npz. resume: leave out the images that `results.jsonl` lists as done, with this lens, and whose files are
+    there; its lines stay, but for those of the images that are done now. batch: images per run of the network:
+    neighbours that it takes at one size. max_pixels: the most that an image may have. fov or focal: of images of
+    another lens than the training camera's, as `predict` has them. quiet: no progress bar. stopped: called between
+    batches; once true, what is under way is finished and the rest left.
 
     `results.jsonl` gets a line for each image, in order, as soon as its files are written: image, status (ok or
-    failed), name, width, height, files, error, seconds (of work on it, and of waiting for memory). An image that fails,
+    failed), name, width, height, files, error, seconds (of work on it, and of waiting for memory), and, with points or
+    a lens, camera (fx, fy, cx, cy in pixels of the image, and what they are from) and depth_scale. An image that fails,
     in any step, does not stop the others; a full disk, or a `results.jsonl` that cannot be written on, ends the run,
     and the summary says so. Images share a `Budget` of memory: large ones wait for each other, one too large for it
     fails. Raises LockedError when another process writes to `out`, OSError when `out` or `results.jsonl` cannot be
-    made, ValueError for an unknown name in `save` and a `batch` below 1.
+    made, ValueError for an unknown name in `save`, a `batch` below 1, and where no depth or camera is known for points
+    or a lens.
     """
     manifest, out = model.manifest, Path(out)
-    known = [*(output.name for output in manifest.outputs), OVERVIEW]
-    if unknown := sorted(set(save or ()) - set(known)):
-        raise ValueError(f"the model has no output {', '.join(unknown)}; it has {', '.join(known)}")
+    default = [*(output.name for output in manifest.outputs), OVERVIEW]
+    if unknown := sorted(set(save or ()) - {*default, POINTS}):
+        raise ValueError(f"the model has no output {', '.join(unknown)}; it has {', '.join([*default, POINTS])}")
+    save = set(save or default)
+    lens = _lens(manifest, fov, focal, POINTS in save, quiet)
     summary, started = Summary(), time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     workers = min(8, (os.cpu_count() or 1) + 1)
-    budget, save = Budget(), set(save or known)
-    most = _writing(manifest, save, raw)
+    budget = Budget()
     with Results(out) as results, _stopping(ThreadPoolExecutor(workers)) as pool:
-        items, summary.before = results.start(items, endings(manifest, save, raw) if resume else None)
+        items, summary.before = results.start(
+            items, endings(manifest, save, raw) if resume else None, str(lens or Lens())
+        )
         read = _ahead(
             pool,
-            lambda item: _attempt(Job(*item), _read, manifest, budget, max_pixels, most),
+            lambda item: _attempt(Job(*item), _read, manifest, budget, max_pixels, save, raw, lens),
             items,
             workers + batch,
         )
@@ -133,7 +145,21 @@ def run(
 def endings(manifest: Manifest, save: Collection[str], raw: bool) -> list[str]:
     """Of the files that are kept of an image: each is called NAME.ending."""
     pngs = [f"{output.name}.png" for output in manifest.outputs if output.name in save]
-    return pngs + [f"{OVERVIEW}.jpg"] * (OVERVIEW in save) + ["npz"] * raw
+    return pngs + [f"{POINTS}.ply"] * (POINTS in save) + [f"{OVERVIEW}.jpg"] * (OVERVIEW in save) + ["npz"] * raw
+
+
+def _lens(manifest: Manifest, fov: float | None, focal: float | None, with_points: bool, quiet: bool) -> Lens | None:
+    """The lens, where it matters; that of the training camera for points alone. Raises ValueError as `run` says."""
+    if fov is focal is None and not with_points:
+        return None
+    lens = Lens(fov, focal)
+    if with_points:
+        points.check_points(manifest, lens)
+    else:
+        check_lens(manifest, lens)
+    if manifest.intrinsics is None and not quiet:
+        say(f"depth is not scaled to {lens}: the model does not say at which focal length it was trained")
+    return lens
 
 
 @contextmanager
@@ -186,8 +212,16 @@ def _attempt(job: Job, step: Callable[..., None], *args: Any) -> Job:
     return job
 
 
-def _read(job: Job, manifest: Manifest, budget: Budget, max_pixels: int, written: int) -> None:
-    """Read and prepare the image. written: bytes a pixel that writing its results will take."""
+def _read(
+    job: Job,
+    manifest: Manifest,
+    budget: Budget,
+    max_pixels: int,
+    save: Collection[str],
+    raw: bool,
+    lens: Lens | None,
+) -> None:
+    """Read and prepare the image, unless writing its results will take too much memory."""
     size = file_size(job.path, budget.total)
     large = size > budget.total // SMALL
     with ExitStack() as claims:
@@ -196,32 +230,40 @@ def _read(job: Job, manifest: Manifest, budget: Budget, max_pixels: int, written
                 claims.enter_context(budget.claim(size))
             data = read_bytes(job.path, size)
             header = check(data, budget.total - size, max_pixels)
-            _check_results(header, budget.total, written)
+            _check_results(header, budget.total, _writing(manifest, save, raw, header.pixels))
             claims.enter_context(budget.claim(header.reading if large else header.reading + size))
         image = decode_rgb(data, header, manifest.fill)
         job.height, job.width = size = image.shape[0], image.shape[1]
-        job.prepared, job.shown = prepare(image, manifest), resize_pixels(image, panel_size(size))
+        job.prepared, job.shown = prepare(image, manifest, lens), resize_pixels(image, panel_size(size))
+        job.view, job.colours = job.prepared.view, points.sampled(image, size) if POINTS in save else None
 
 
-def _writing(manifest: Manifest, save: Collection[str], raw: bool) -> int:
-    """Bytes a pixel that writing an image's results takes at most."""
-    kinds = [KINDS[output.kind] for output in manifest.outputs if output.name in save or raw]
+def _resized(manifest: Manifest, save: Collection[str], raw: bool) -> list[Output]:
+    """The outputs that are brought to the image's size."""
+    for_points = [output.name for output in points.used(manifest)] if POINTS in save else []
+    return [output for output in manifest.outputs if raw or output.name in save or output.name in for_points]
+
+
+def _writing(manifest: Manifest, save: Collection[str], raw: bool, pixels: int) -> int:
+    """Bytes of memory that writing the results of an image takes at most."""
+    kinds = [KINDS[output.kind] for output in _resized(manifest, save, raw)]
     kept = sum(np.dtype(kind.dtype).itemsize * math.prod(kind.tail) for kind in kinds) if raw else 0
-    return kept + max((kind.peak for kind in kinds), default=0)
+    cloud = min(pixels, points.MAX_POINTS) * points.PEAK if POINTS in save else 0
+    return pixels * (kept + max((kind.peak for kind in kinds), default=0)) + cloud
 
 
 def _check_results(header: Header, most: int, written: int) -> None:
-    if header.pixels * written > most:
+    if written > most:
         raise ImageError(
             f"too large: writing the results of its {header.width} x {header.height} pixels takes "
-            f"{header.pixels * written / 1e9:.3g} GB of memory, {most / 1e9:.3g} GB may be used; make it smaller, keep "
+            f"{written / 1e9:.3g} GB of memory, {most / 1e9:.3g} GB may be used; make it smaller, keep "
             "fewer outputs, or run where there is more memory"
         )
 
 
 def _write(job: Job, manifest: Manifest, budget: Budget, out: Path, save: Collection[str], raw: bool) -> None:
-    prepared, maps, shown = job.prepared, job.maps, job.shown
-    job.prepared, job.maps, job.shown = None, {}, None  # the job may wait for others before it
+    prepared, maps, shown, colours = job.prepared, job.maps, job.shown, job.colours
+    job.prepared, job.maps, job.shown, job.colours = None, {}, None, None  # the job may wait for others before it
     assert prepared is not None and shown is not None
     (out / job.name).parent.mkdir(parents=True, exist_ok=True)
 
@@ -230,16 +272,21 @@ def _write(job: Job, manifest: Manifest, budget: Budget, out: Path, save: Collec
         atomic_write(out / name, data)
         job.files.append(name)
 
-    with budget.claim(math.prod(prepared.size) * _writing(manifest, save, raw)):
-        arrays = {}
-        for output in manifest.outputs:
-            if output.name in save or raw:
-                array = prepared.at_image_size(maps[output.name], KINDS[output.kind])
-                if output.name in save:
-                    keep(f"{output.name}.png", KINDS[output.kind].encode(array, output))
-                if raw:
-                    arrays[output.name] = array
-                del array  # before the next is made
+    with budget.claim(_writing(manifest, save, raw, math.prod(prepared.size))):
+        arrays, samples = {}, {}
+        for output in _resized(manifest, save, raw):
+            array = prepared.at_image_size(maps[output.name], KINDS[output.kind])
+            if output.name in save:
+                keep(f"{output.name}.png", KINDS[output.kind].encode(array, output))
+            if colours is not None:
+                samples[output.name] = points.sampled(array, prepared.size)
+            if raw:
+                arrays[output.name] = array
+            del array  # before the next is made
+        if colours is not None and job.view is not None:
+            depth, *normals = (samples[output.name] for output in points.used(manifest))
+            depth = points.unblended(depth, prepared.crop(maps[points.DEPTH]), prepared.size, job.view.camera)
+            keep(f"{POINTS}.ply", points.ply(points.cloud(depth, colours, job.view.camera, prepared.size, *normals)))
         if OVERVIEW in save:
             cropped = {name: prepared.crop(array) for name, array in maps.items()}
             drawn = np.ascontiguousarray(draw(shown, cropped, manifest, prepared.size)[..., ::-1])

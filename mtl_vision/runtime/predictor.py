@@ -12,9 +12,9 @@ import numpy as np
 from mtl_vision.runtime.contract import Manifest, ModelError, one_line
 from mtl_vision.runtime.images import AnyImage, as_rgb
 from mtl_vision.runtime.kinds import KINDS, Kind, Size, resize_pixels
+from mtl_vision.runtime.lens import Box, Lens, View, check_lens, is_length, view
 
 Maps = dict[str, np.ndarray]
-Box = tuple[int, int, int, int]  # (top, left, height, width) of the image inside its canvas
 T = TypeVar("T")
 
 
@@ -22,12 +22,19 @@ T = TypeVar("T")
 class Prepared:
     """An image's size (h, w), the canvas (H, W, 3) uint8 that the network takes, and the image's box in it.
 
-    The image itself is not kept: a large one would take memory for as long as it waits for the network.
+    The image itself is not kept: a large one would take memory for as long as it waits for the network. view: its
+    camera, where that matters.
     """
 
     size: Size
     canvas: np.ndarray
     box: Box
+    view: View | None = None
+
+    @property
+    def depth_scale(self) -> float:
+        """What the network's lengths are multiplied by."""
+        return 1.0 if self.view is None else self.view.depth_scale or 1.0
 
     def crop(self, array: np.ndarray) -> np.ndarray:
         """The box's part of a map (H, W) or (H, W, 3) of the canvas."""
@@ -55,24 +62,41 @@ class Predictor(ABC):
         """
 
     @overload
-    def predict(self, image: AnyImage, batch: int = ...) -> Maps: ...
+    def predict(
+        self, image: AnyImage, batch: int = ..., *, fov: float | None = ..., focal: float | None = ...
+    ) -> Maps: ...
     @overload
-    def predict(self, image: Sequence[AnyImage], batch: int = ...) -> list[Maps]: ...
-    def predict(self, image: AnyImage | Sequence[AnyImage], batch: int = 8) -> Maps | list[Maps]:
+    def predict(
+        self, image: Sequence[AnyImage], batch: int = ..., *, fov: float | None = ..., focal: float | None = ...
+    ) -> list[Maps]: ...
+    def predict(
+        self,
+        image: AnyImage | Sequence[AnyImage],
+        batch: int = 8,
+        *,
+        fov: float | None = None,
+        focal: float | None = None,
+    ) -> Maps | list[Maps]:
         """The maps of an image at its own size, (H, W) or (H, W, 3) by output name; of a list, a list of these.
 
         image: an array (H, W, 3) or gray (H, W), uint8 RGB; a path; a PIL image; or a list or tuple of these.
         A file is turned upright by its EXIF orientation; a PIL image is taken as it is (`PIL.ImageOps.exif_transpose`
         turns it). batch: most images per run of the network; neighbours that it takes at one size are batched, which
-        changes the results by rounding only.
+        changes the results by rounding only. fov or focal: of images of another lens than the training camera's, the
+        degrees across their width, or the focal length in pixels at their own size; depth is scaled by the ratio of
+        focal lengths.
 
         Types are those of `run`; units, frame and classes are in `manifest.outputs`. Raises ImageError (a
         ValueError) when an image cannot be read or an array is of another shape or type, TypeError for other things,
-        ModelError when the network fails or gives what is no such map, such as NaN.
+        ModelError when the network fails or gives what is no such map, such as NaN. ValueError where depth cannot be
+        scaled: the manifest has no intrinsics.
         """
+        lens = None if fov is focal is None else Lens(fov, focal)
+        if lens:
+            check_lens(self.manifest, lens)
         several = isinstance(image, (list, tuple))
         named = [(f"image[{i}]", one) for i, one in enumerate(image)] if several else [("image", image)]
-        ready = (prepare(as_rgb(one, self.manifest.fill, name), self.manifest) for name, one in named)  # type: ignore[arg-type]
+        ready = (prepare(as_rgb(one, self.manifest.fill, name), self.manifest, lens) for name, one in named)  # type: ignore[arg-type]
         groups = batches(ready, batch, lambda one: one.canvas.shape)
         results = ((one, maps) for group in groups for one, maps in zip(group, self.run_prepared(group), strict=True))
         found: list[Maps] = []
@@ -88,8 +112,10 @@ class Predictor(ABC):
         Raises nothing. When a batch fails, its images are run one at a time, so that an image fails by itself.
         """
         try:
-            maps = self.run(np.stack([image.canvas for image in images]))
+            maps = dict(self.run(np.stack([image.canvas for image in images])))
             for output in self.manifest.outputs:
+                if is_length(output):
+                    maps[output.name] = _scaled(maps[output.name], [image.depth_scale for image in images])
                 KINDS[output.kind].check_values(maps[output.name], output)
         except Exception as error:
             if len(images) > 1:
@@ -100,10 +126,20 @@ class Predictor(ABC):
         return [{name: array[i] for name, array in maps.items()} for i in range(len(images))]
 
 
-def prepare(image: np.ndarray, manifest: Manifest) -> Prepared:
-    """Bring an image (h, w, 3) uint8 RGB to the size that the manifest gives."""
+def _scaled(maps: np.ndarray, scales: Sequence[float]) -> np.ndarray:
+    """Maps (N, H, W), each times its scale; beyond what float32 holds they are infinite."""
+    if all(scale == 1 for scale in scales):
+        return maps
+    with np.errstate(over="ignore"):
+        return maps * np.array(scales, np.float32)[:, None, None]
+
+
+def prepare(image: np.ndarray, manifest: Manifest, lens: Lens | None = None) -> Prepared:
+    """Bring an image (h, w, 3) uint8 RGB to the size that the manifest gives. lens: the image's, where it matters."""
     size = image.shape[0], image.shape[1]
-    return Prepared(size, *letterbox(image, input_size(manifest, size), manifest.fill))
+    canvas_size = input_size(manifest, size)
+    canvas, box = letterbox(image, canvas_size, manifest.fill)
+    return Prepared(size, canvas, box, lens and view(manifest, lens, size, canvas_size, box))
 
 
 def input_size(manifest: Manifest, image_size: Size) -> Size:

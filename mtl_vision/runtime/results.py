@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mtl_vision.runtime.files import sweep
+from mtl_vision.runtime.lens import MANIFEST, made_with
 from mtl_vision.runtime.lock import LockedError, lock
 
 RESULTS = "results.jsonl"
@@ -43,11 +44,14 @@ class Results:
     def __exit__(self, *exception: object) -> None:
         self._file.close()
 
-    def start(self, items: Collection[Item], endings: list[str] | None) -> tuple[list[Item], int]:
+    def start(
+        self, items: Collection[Item], endings: list[str] | None, camera: str = MANIFEST
+    ) -> tuple[list[Item], int]:
         """Drop the lines of an earlier run, and its temporary files in the folders of the items.
 
         endings: those of the files that are kept of an image. With them the run is resumed: lines of images that are
-        done and whose files are there stay, and lines of other images. Returns the items that are left to do, and how
+        done and whose files are there stay, and lines of other images. camera: what cameras are known from; what was
+        done with another is done again. Returns the items that are left to do, and how
         many are done.
         """
         for folder in {name.rpartition("/")[0] for _, name in items}:
@@ -60,7 +64,8 @@ class Results:
 
         def stays(line: Line) -> bool:
             name = line["name"]
-            done = line.get("status") == "ok" and line.get("image") == images.get(name)
+            same = line.get("image") == images.get(name) and made_with(line) == camera
+            done = line.get("status") == "ok" and same
             return name not in images or (done and all(_is_written(self.out / f"{name}.{e}") for e in endings))
 
         done = self._keep(stays) & images.keys()
