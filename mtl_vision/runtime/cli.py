@@ -29,10 +29,10 @@ Run an exported model over images, and write the results at each image's own siz
   NAME.<label map>.png        palette PNG: pixel values are class ids
   NAME.<probability map>.png  8-bit grey, 255 = probability 1
   NAME.overview.jpg           all side by side, to look at
-  NAME.points.ply             with `--save points`: a coloured point cloud, with normals where the model has them, in
-                              the camera frame (x right, y down, z forward, metres); a point a pixel, of more than a
-                              million pixels each n-th of each n-th row
-  results.jsonl               one line per image: status, size, time, files, error"""
+  NAME.points.ply             with `--save points`: a coloured point cloud, with normals where the model has them;
+                              x right, y down, z forward, metres; a point for each pixel (of a large image for each
+                              n-th of each n-th row, a million at most), none between the sides of a depth edge
+  results.jsonl               one line per image: status, size, time, files, error, camera"""
 
 EPILOG = """\
 exit code: 0 all done; 2 some failed (results.jsonl says which and why);
@@ -122,9 +122,12 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--max-pixels", metavar="N", type=_count, default=MAX_PIXELS, help=largest)
     parser.add_argument("--threads", metavar="N", type=int, help="threads of the network (one per core)")
     lens = parser.add_mutually_exclusive_group()
-    fov = "degrees across the images as they are shown: of another lens than the training camera's, depth is scaled"
+    fov = (
+        "the images' horizontal field of view, as they are shown; where their lens is not the training camera's, depth "
+        "is scaled by the ratio of focal lengths"
+    )
     lens.add_argument("--fov", metavar="DEGREES", type=float, help=fov)
-    focal = "the same as the focal length in pixels of the images at their own size, upright or not"
+    focal = "the same, as the focal length in pixels of the images at their own size"
     lens.add_argument("--focal", metavar="PIXELS", type=float, help=focal)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, only failures")
     return parser

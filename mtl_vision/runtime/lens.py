@@ -56,6 +56,28 @@ class Lens:
             return MANIFEST
         return f"--focal {self.focal:.15g}" if self.fov is None else f"--fov {self.fov:.15g}"
 
+    def check(self, manifest: Manifest, camera_will_do: bool = False) -> None:
+        """Raise ValueError where depth cannot be scaled to it.
+
+        camera_will_do: the camera alone is of use, and without intrinsics depth stays as the network gives it.
+        """
+        if not any(map(is_length, manifest.outputs)):
+            names = ", ".join(output.name for output in manifest.outputs)
+            raise ValueError(f"{self} scales depth: expected an output in metres, the model has {names}; leave it out")
+        where = f"the model's manifest, [fx, fy, cx, cy] in pixels of {manifest.height} x {manifest.width}"
+        if manifest.intrinsics is None and not (camera_will_do and not self.trained):
+            what = "give --fov or --focal" if self.trained else f"leave {self} out"
+            raise ValueError(
+                f"expected the training camera's intrinsics in {where}, found none; {what}, or train with intrinsics "
+                "in dataset.yaml and export again"
+            )
+        fx, fy, cx, cy = manifest.intrinsics or (1, 1, 0, 0)
+        if not (FOCAL[0] <= min(fx, fy) <= max(fx, fy) <= FOCAL[1] and max(abs(cx), abs(cy)) <= FAR_OFF):
+            raise ValueError(
+                f"expected intrinsics in {where}, of a camera: focal lengths of {FOCAL[0]:g} to {FOCAL[1]:g}; found "
+                f"{list(manifest.intrinsics or ())}; export the model again"
+            )
+
 
 @dataclass(frozen=True)
 class View:
@@ -78,7 +100,7 @@ def made_with(line: dict[str, Any]) -> str:
 
 
 def view(manifest: Manifest, lens: Lens, size: Size, canvas: Size, box: Box) -> View:
-    """How an image (h, w) is seen that lies in the `box` of the network's canvas (H, W); after `check_lens`.
+    """How an image (h, w) is seen that lies in the `box` of the network's canvas (H, W); after `Lens.check`.
 
     With the training's lens it is the training camera on the canvas, for which depth holds as the network gives it. Of
     another lens pixels are square and the axis goes through the middle of the image; the scale is the ratio of the
@@ -86,7 +108,7 @@ def view(manifest: Manifest, lens: Lens, size: Size, canvas: Size, box: Box) -> 
     """
     trained = manifest.intrinsics and _on_image(Camera(*manifest.intrinsics), manifest, size, canvas, box)
     if lens.trained:
-        assert trained is not None, "check_lens asks for intrinsics"
+        assert trained is not None, "Lens.check asks for intrinsics"
         return View(trained, str(lens), 1.0)
     height, width = size
     focal = lens.focal or width / 2 / math.tan(math.radians(lens.fov or 0) / 2)
@@ -106,26 +128,3 @@ def _on_image(trained: Camera, manifest: Manifest, size: Size, canvas: Size, box
 def is_length(output: Output) -> bool:
     """Whether a map holds lengths, which the focal length scales."""
     return (output.kind, output.unit) == LENGTH
-
-
-def check_lens(manifest: Manifest, lens: Lens, camera_will_do: bool = False) -> None:
-    """Raise ValueError where depth cannot be scaled to a lens.
-
-    camera_will_do: the camera alone is of use, and without intrinsics depth stays as the network gives it.
-    """
-    if not any(map(is_length, manifest.outputs)):
-        names = ", ".join(output.name for output in manifest.outputs)
-        raise ValueError(f"{lens} scales depth: expected an output in metres, the model has {names}; leave it out")
-    where = f"the model's manifest, [fx, fy, cx, cy] in pixels of {manifest.height} x {manifest.width}"
-    if manifest.intrinsics is None and not (camera_will_do and not lens.trained):
-        what = "give --fov or --focal" if lens.trained else "leave it out"
-        raise ValueError(
-            f"expected the training camera's intrinsics in {where}, found none; {what}, or train with intrinsics in "
-            "dataset.yaml and export again"
-        )
-    fx, fy, cx, cy = manifest.intrinsics or (1, 1, 0, 0)
-    if not (FOCAL[0] <= min(fx, fy) <= max(fx, fy) <= FOCAL[1] and max(abs(cx), abs(cy)) <= FAR_OFF):
-        raise ValueError(
-            f"expected intrinsics in {where}, of a camera: focal lengths of {FOCAL[0]:g} to {FOCAL[1]:g}; found "
-            f"{list(manifest.intrinsics or ())}; export the model again"
-        )

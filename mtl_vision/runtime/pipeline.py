@@ -22,7 +22,7 @@ from mtl_vision.runtime.files import atomic_path, atomic_write
 from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError, check
 from mtl_vision.runtime.images import decode_rgb, file_size, read_bytes
 from mtl_vision.runtime.kinds import KINDS, Output, resize_pixels
-from mtl_vision.runtime.lens import Lens, View, check_lens
+from mtl_vision.runtime.lens import Lens, View
 from mtl_vision.runtime.predictor import Predictor, Prepared, batches, prepare
 from mtl_vision.runtime.render import draw, panel_size
 from mtl_vision.runtime.results import Item, Results
@@ -110,7 +110,9 @@ def run(
     if unknown := sorted(set(save or ()) - {*default, POINTS}):
         raise ValueError(f"the model has no output {', '.join(unknown)}; it has {', '.join([*default, POINTS])}")
     save = set(save or default)
-    lens = _lens(manifest, fov, focal, POINTS in save, quiet)
+    lens = points.check_lens(manifest, Lens(fov, focal), POINTS in save)
+    if lens and manifest.intrinsics is None and not quiet:
+        say(f"depth is not scaled to {lens}: the model does not say at which focal length it was trained")
     summary, started = Summary(), time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     workers = min(8, (os.cpu_count() or 1) + 1)
@@ -146,20 +148,6 @@ def endings(manifest: Manifest, save: Collection[str], raw: bool) -> list[str]:
     """Of the files that are kept of an image: each is called NAME.ending."""
     pngs = [f"{output.name}.png" for output in manifest.outputs if output.name in save]
     return pngs + [f"{POINTS}.ply"] * (POINTS in save) + [f"{OVERVIEW}.jpg"] * (OVERVIEW in save) + ["npz"] * raw
-
-
-def _lens(manifest: Manifest, fov: float | None, focal: float | None, with_points: bool, quiet: bool) -> Lens | None:
-    """The lens, where it matters; that of the training camera for points alone. Raises ValueError as `run` says."""
-    if fov is focal is None and not with_points:
-        return None
-    lens = Lens(fov, focal)
-    if with_points:
-        points.check_points(manifest, lens)
-    else:
-        check_lens(manifest, lens)
-    if manifest.intrinsics is None and not quiet:
-        say(f"depth is not scaled to {lens}: the model does not say at which focal length it was trained")
-    return lens
 
 
 @contextmanager
@@ -278,7 +266,7 @@ def _write(job: Job, manifest: Manifest, budget: Budget, out: Path, save: Collec
             array = prepared.at_image_size(maps[output.name], KINDS[output.kind])
             if output.name in save:
                 keep(f"{output.name}.png", KINDS[output.kind].encode(array, output))
-            if colours is not None:
+            if colours is not None and output in points.used(manifest):
                 samples[output.name] = points.sampled(array, prepared.size)
             if raw:
                 arrays[output.name] = array

@@ -10,7 +10,7 @@ import numpy as np
 
 from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.kinds import Output, Size
-from mtl_vision.runtime.lens import Camera, Lens, check_lens, is_length
+from mtl_vision.runtime.lens import Camera, Lens, is_length
 
 DEPTH = "depth"
 GRAZING = 5.0  # degrees: from here on a slope is taken for a depth edge
@@ -21,16 +21,17 @@ POSITION, NORMAL, COLOUR = ("x", "y", "z"), ("nx", "ny", "nz"), ("red", "green",
 TYPES = {"<f4": "float", "|u1": "uchar"}  # numpy's names and PLY's
 
 
-def check_points(manifest: Manifest, lens: Lens) -> None:
-    """Raise ValueError where a model gives no depth, or no camera is known."""
-    if not any(output.name == DEPTH and is_length(output) for output in manifest.outputs):
-        found = ", ".join(
-            f"{output.name} ({output.kind}{output.unit and ' in '}{output.unit})" for output in manifest.outputs
-        )
+def check_lens(manifest: Manifest, lens: Lens, with_points: bool) -> Lens | None:
+    """The lens, or None where it does not matter. Raises ValueError where no depth or no camera is known for it."""
+    if lens.trained and not with_points:
+        return None
+    if with_points and not any(output.name == DEPTH and is_length(output) for output in manifest.outputs):
+        found = ", ".join(" in ".join(filter(None, (f"{o.name} ({o.kind}", o.unit))) + ")" for o in manifest.outputs)
         raise ValueError(
             f"points need an output '{DEPTH}' (scalar_map in m), the model has {found}; leave points out of --save"
         )
-    check_lens(manifest, lens, camera_will_do=True)
+    lens.check(manifest, camera_will_do=with_points)
+    return lens
 
 
 def used(manifest: Manifest) -> list[Output]:

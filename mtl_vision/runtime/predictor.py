@@ -12,7 +12,7 @@ import numpy as np
 from mtl_vision.runtime.contract import Manifest, ModelError, one_line
 from mtl_vision.runtime.images import AnyImage, as_rgb
 from mtl_vision.runtime.kinds import KINDS, Kind, Size, resize_pixels
-from mtl_vision.runtime.lens import Box, Lens, View, check_lens, is_length, view
+from mtl_vision.runtime.lens import Box, Lens, View, is_length, view
 
 Maps = dict[str, np.ndarray]
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class Predictor(ABC):
         """
         lens = None if fov is focal is None else Lens(fov, focal)
         if lens:
-            check_lens(self.manifest, lens)
+            lens.check(self.manifest)
         several = isinstance(image, (list, tuple))
         named = [(f"image[{i}]", one) for i, one in enumerate(image)] if several else [("image", image)]
         ready = (prepare(as_rgb(one, self.manifest.fill, name), self.manifest, lens) for name, one in named)  # type: ignore[arg-type]

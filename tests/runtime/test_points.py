@@ -87,6 +87,18 @@ def test_a_cloud_by_hand(infer: Infer) -> None:
     assert (lines()["a"]["camera"], lines()["a"]["depth_scale"]) == (camera | {"from": "manifest"}, 1.0)
 
 
+@pytest.mark.skipif(not hasattr(cv2, "loadPointCloud"), reason="OpenCV reads point clouds since version 5")
+def test_another_reader_finds_the_same(infer: Infer) -> None:
+    write("a", np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
+    assert infer("--save", "points") == 0
+    found = read_ply(Path("out/a.points.ply"))
+    vertices, normals, colours = (array[:, 0] for array in cv2.loadPointCloud("out/a.points.ply"))
+    np.testing.assert_array_equal(vertices, positions(found))
+    np.testing.assert_array_equal(normals, np.stack([found[name] for name in ("nx", "ny", "nz")], -1))
+    rgb = np.stack([found[name] for name in ("red", "green", "blue")], -1)
+    np.testing.assert_allclose(colours * (255 if colours.max() <= 1 else 1), rgb, atol=1e-3)
+
+
 def test_points_are_the_saved_depth_and_the_image(infer: Infer) -> None:
     image = np.random.default_rng(0).integers(90, 120, (60, 80, 3), np.uint8)
     write("a", cv2.GaussianBlur(image, (0, 0), 2))
@@ -310,7 +322,7 @@ def test_depth_that_no_number_holds_fails_its_image(make_model: Callable[..., Pa
     [
         (["--save", "points"], {"intrinsics": None}, "expected the training camera's intrinsics in the model's"),
         (["--save", "points"], {"intrinsics": None}, "found none; give --fov or --focal, or train with intrinsics in"),
-        (["--fov", "60"], {"intrinsics": None}, "found none; leave it out, or train with intrinsics in dataset.yaml"),
+        (["--fov", "60"], {"intrinsics": None}, "found none; leave --fov 60 out, or train with intrinsics in dataset"),
         (["--save", "points"], {"intrinsics": (0, 60, 30, 20)}, "of a camera: focal lengths of 1 to 1e+06; found [0"),
         (["--fov", "60"], {"intrinsics": (60, 60, 1e9, 0)}, "found [60, 60, 1000000000.0, 0]; export the model again"),
         (["--fov", "60"], {"intrinsics": (10**400, 60, 1, 0)}, "export the model again"),
@@ -335,7 +347,7 @@ def test_one_lens_at_a_time(infer: Infer, model: Model) -> None:
     assert stopped.value.code == 1
     with pytest.raises(ValueError, match="expected one of fov and focal, found both"):
         model.predict(np.zeros((4, 4, 3), np.uint8), fov=60, focal=500)
-    with pytest.raises(ValueError, match="found none; leave it out"):
+    with pytest.raises(ValueError, match="found none; leave --fov 60 out"):
         model.predict([], fov=60)
 
 

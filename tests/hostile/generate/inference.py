@@ -12,7 +12,10 @@ from . import images, models
 from .damage import hostile_name
 from .outcome import door
 
-OPTIONS = ([], [], ["--raw"], ["--quiet"], ["--batch", "3"], ["--save", "depth"], ["--save", "overview", "--raw"])
+OPTIONS = (
+    [], [], ["--raw"], ["--quiet"], ["--batch", "3"], ["--save", "depth"], ["--save", "overview", "--raw"],
+    ["--save", "points", "--fov", "60"],
+)  # fmt: skip
 ENDINGS = (".png", ".jpg", ".JPG", ".tif", ".png.png")
 
 
