@@ -90,11 +90,13 @@ class Description:
     def camera(self, size: tuple[int, int]) -> Intrinsics | None:
         """The camera at an image size (H, W)."""
         known = self.own_camera()
-        return known and camera_at(known, size)
+        return None if known is None else camera_at(known, size)
 
     def own_camera(self) -> dict[str, float] | None:
         """`intrinsics` of the pictures themselves: those of the crop, if they are cropped."""
-        return self.intrinsics and (crop_camera(self.intrinsics, self.crop) if self.crop else self.intrinsics)
+        if self.intrinsics is None or self.crop is None:
+            return self.intrinsics
+        return crop_camera(self.intrinsics, self.crop)
 
     def to_yaml(self) -> str:
         """The file's text."""
