@@ -11,21 +11,25 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import scipy.io
+import torch
 from data_testing import degrees
 from layout_parts import AXES_OF
 from layouts import EXPECT, lay_out, names, rooms
 from PIL import Image
 
+from mtl_vision.datasets.convert import convert_folder
 from mtl_vision.datasets.description import known_description
 from mtl_vision.datasets.folder import open_splits
 from mtl_vision.datasets.layouts import Layout, layouts
 from mtl_vision.datasets.recognise import describe
 from mtl_vision.datasets.targets.normals import finish, read
+from mtl_vision.export.graph import make_manifest
 
 ROOMS = rooms(2, 2)
 
@@ -224,7 +228,7 @@ def test_the_camera_of_nyud_mt_is_that_of_its_crop_unless_the_pictures_are_whole
     layout: str, size: tuple[int, int], principal: tuple[float, float], tmp_path: Path
 ):
     """Gupta's crop keeps the focal length: 518.86 pixels, not the 454 of a whole image made smaller."""
-    lay_out(layout, tmp_path, rooms(1, 1, size))
+    lay_out(layout, tmp_path, {split: [samples[0].resized(size)] for split, samples in ROOMS.items()})
     description = describe(tmp_path)
     camera = description.camera(size)
     assert camera is not None and (camera.fx, camera.fy) == pytest.approx((518.8579, 519.4696))
@@ -242,3 +246,21 @@ def test_the_camera_of_mtan_is_cropped_then_scaled():
     assert camera is not None
     assert camera.fx == pytest.approx(518.857901 * 384 / 561) and camera.fy == pytest.approx(519.469611 * 288 / 427)
     assert camera.cx == pytest.approx((325.582449 - 40 + 0.5) * 384 / 561 - 0.5)
+
+
+@pytest.mark.parametrize("layout", ["mtan", "invpt", "esanet"])
+def test_what_convert_writes_has_the_pictures_own_camera(layout: str, tmp_path: Path):
+    lay_out(layout, tmp_path / "theirs", rooms(1, 1))
+    description = describe(tmp_path / "theirs")
+    convert_folder(tmp_path / "theirs", tmp_path / "ours", description)
+    written = describe(tmp_path / "ours")
+    assert written.crop is None and "crop" not in (tmp_path / "ours" / "dataset.yaml").read_text()
+    assert written.camera((48, 64)) == description.camera((48, 64))
+    assert (written.intrinsics or {})["width"] == {"mtan": 561, "invpt": 560, "esanet": 640}[layout]
+
+
+def test_the_manifest_has_the_crop_s_camera():
+    sized = SimpleNamespace(data=SimpleNamespace(size=(425, 560)))
+    model = SimpleNamespace(mean=torch.zeros(3), multiple=32)
+    run = SimpleNamespace(config=sized, description=known_description("nyud_mt"), model=model, tasks={}, metrics={})
+    assert make_manifest(run).intrinsics == pytest.approx((518.8579, 519.4696, 285.5824, 208.7362), abs=1e-3)
