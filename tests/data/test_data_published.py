@@ -23,6 +23,7 @@ from layout_parts import AXES_OF
 from layouts import EXPECT, lay_out, names, rooms
 from PIL import Image
 
+from mtl_vision.datasets import DataError
 from mtl_vision.datasets.convert import convert_folder
 from mtl_vision.datasets.description import known_description
 from mtl_vision.datasets.folder import open_splits
@@ -163,6 +164,16 @@ def test_ours_gives_the_numbers_of_the_repository_s_loader(layout: str, tmp_path
                 np.testing.assert_array_equal((targets["normals"] != 0).any(axis=-1), valid)
                 off = degrees(targets["normals"], theirs_in_ours / np.maximum(length, 0.5))[valid]
                 assert off.max() < 0.01 + DECODED.get(layout, 0)
+
+
+def test_depth_that_each_frame_stretches_is_not_taken_for_metres(tmp_path: Path):
+    """DFormer's own Depth is from matplotlib's imsave: from each frame's nearest to its farthest, in four channels."""
+    lay_out("dformer", tmp_path, ROOMS)
+    for path in (tmp_path / "Depth").iterdir():
+        grey = opencv(path)
+        cv2.imwrite(str(path), np.dstack([grey, grey, grey, np.full_like(grey, 255)]))
+    with pytest.raises(DataError, match="expected one channel"):
+        open_splits(tmp_path, describe(tmp_path))[0][0]
 
 
 # frames of reference, worked by hand
