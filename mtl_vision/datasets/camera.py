@@ -41,6 +41,12 @@ class Intrinsics:
         return np.stack([(u - self.cx) / self.fx, (v - self.cy) / self.fy, np.ones_like(u)], axis=-1)
 
 
+def crop_camera(known: dict[str, float], crop: dict[str, int]) -> dict[str, float]:
+    """The camera of a part of its images; crop: top, left, height and width, in pixels of the camera's images."""
+    moved = {"cx": known["cx"] - crop["left"], "cy": known["cy"] - crop["top"]}
+    return {**known, **moved, "height": crop["height"], "width": crop["width"]}
+
+
 def camera_at(known: dict[str, float], size: tuple[int, int]) -> Intrinsics:
     """The camera at an image size (H, W); known: fx, fy, cx, cy and the height and width that they are for."""
     camera = Intrinsics(known["fx"], known["fy"], known["cx"], known["cy"])

@@ -68,7 +68,7 @@ def convert_folder(
     description = Description(
         source=described.source + (DERIVED if derived and DERIVED not in described.source else ""),
         splits={source.split: source.split for source in sources},
-        intrinsics=described.intrinsics,
+        intrinsics=described.own_camera(),
         **sections,
     )
     places = [(source, index) for source in sources for index in range(len(source))]

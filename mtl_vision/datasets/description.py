@@ -7,6 +7,7 @@
     normals: {folder: normals, axes: [x, y, z]}      # stored vectors' axes in our frame; or {derive: true}
     segmentation: {folder: label, first: 0, void: 255, classes: nyu13}  # or classes: [names], palette: [[r, g, b]]
     intrinsics: {fx: .., fy: .., cx: .., cy: .., height: 480, width: 640}         # or nyuv2, a camera known by name
+    crop: {top: 45, left: 40, height: 425, width: 560}  # the part of the camera's images that the files are
 
 A target that does not exist is left out. `layout: NAME` takes every key that is not given from a known layout
 (layouts/NAME.yaml). data/README.md explains every key.
@@ -21,7 +22,7 @@ from typing import Annotated, Any
 import yaml
 
 from mtl_vision.datasets import DataError, schema
-from mtl_vision.datasets.camera import CAMERAS, Intrinsics, camera_at
+from mtl_vision.datasets.camera import CAMERAS, Intrinsics, camera_at, crop_camera
 from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.targets import DepthFiles, InstancesFiles, LabelFiles, NormalsFiles
 from mtl_vision.datasets.text import MOST_YAML, expect_name, load_yaml, read_text, shown
@@ -38,12 +39,14 @@ INSTEAD = {
     "axes": ("derive",),
     "numbered": ("lists", "columns"),
     "lists": ("numbered",),
+    "intrinsics": ("crop",),  # another camera is the picture's own
 }
 FAR_OFF = 1e6  # pixels
 Camera = Annotated[
     dict[str, float],
     f"a mapping from fx, fy, cx, cy, height and width to numbers, or a known camera ({', '.join(CAMERAS)})",
 ]
+Crop = Annotated[dict[str, int], "a mapping from top, left, height and width to whole numbers of pixels"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Description:
     pattern, whose star is the sample's name. lists: for each split, a file that lists its samples; columns: what the
     columns of its lines hold. numbered: the files have NYUv2's official numbers, the first of which is this one, and
     the official split. mirrored: the files are mirrored left to right. fit: images are resized to their maps.
-    scenes: a file of lines "sample scene".
+    scenes: a file of lines "sample scene". intrinsics: the pictures' camera; with crop, that of the images which the
+    pictures are a part of.
     """
 
     source: str = "not stated"
@@ -72,6 +76,7 @@ class Description:
     segmentation: LabelFiles | None = None
     instances: InstancesFiles | None = None
     intrinsics: Camera | None = None
+    crop: Crop | None = None
     scenes: Annotated[str, "the name of a file"] | None = None
 
     def section(self, name: str) -> Any:
@@ -84,7 +89,14 @@ class Description:
 
     def camera(self, size: tuple[int, int]) -> Intrinsics | None:
         """The camera at an image size (H, W)."""
-        return None if self.intrinsics is None else camera_at(self.intrinsics, size)
+        known = self.own_camera()
+        return None if known is None else camera_at(known, size)
+
+    def own_camera(self) -> dict[str, float] | None:
+        """`intrinsics` of the pictures themselves: those of the crop, if they are cropped."""
+        if self.intrinsics is None or self.crop is None:
+            return self.intrinsics
+        return crop_camera(self.intrinsics, self.crop)
 
     def to_yaml(self) -> str:
         """The file's text."""
@@ -145,7 +157,8 @@ def _over_layout(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     known = layouts()[name].description
 
     def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-        gone = {key for name, value in other.items() if value is not None for key in INSTEAD.get(name, ())}
+        said = [name for name, value in other.items() if value is not None or name == "intrinsics"]
+        gone = {key for name in said for key in INSTEAD.get(name, ())}
         return {**{key: value for key, value in one.items() if key not in gone}, **other}
 
     both = joined(known, given)
@@ -173,6 +186,8 @@ def _check(description: Description, where: str) -> None:
     ):
         expected = "expected fx, fy, height and width above 0, in pixels, and none beyond a million"
         raise DataError(f"{where}: intrinsics is {camera}: {expected}")
+    if description.crop is not None and (problem := _crop_problem(description.crop, camera)):
+        raise DataError(f"{where}: crop {problem}")
     if normals is not None and normals.derive and (description.depth is None or camera is None):
         raise DataError(f"{where}: normals.derive needs depth and intrinsics; give both, or leave normals out")
     if description.columns is not None and ("image" not in description.columns or description.lists is None):
@@ -184,6 +199,20 @@ def _check(description: Description, where: str) -> None:
             raise DataError(
                 f"{where}: the name of a split is {shown(repr(name))}: no folder can be called so; rename it"
             )
+
+
+def _crop_problem(crop: dict[str, int], camera: dict[str, float] | None) -> str | None:
+    """What is wrong with the crop of a camera's images."""
+    if set(crop) != {"top", "left", "height", "width"}:
+        return f"has {shown(str(sorted(crop)))}: expected top, left, height and width"
+    if camera is None:
+        return "is part of the images of 'intrinsics', which are not given: give both, or leave crop out"
+    ends = crop["top"] + crop["height"], crop["left"] + crop["width"]
+    fits = ends[0] <= camera["height"] and ends[1] <= camera["width"]
+    if fits and min(crop["top"], crop["left"]) >= 0 and min(crop["height"], crop["width"]) >= 1:
+        return None
+    whole = f"{camera['height']:g}x{camera['width']:g}"
+    return f"is {shown(str(crop))}: expected a part of the images of 'intrinsics', which are {whole} (height x width)"
 
 
 def _plain(value: Any) -> Any:

@@ -1,11 +1,12 @@
 """What a folder holds: by the description that was named, the one beside the data, or the layout that it has."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from mtl_vision.datasets import DataError
+from mtl_vision.datasets.arrays import read_rgb
 from mtl_vision.datasets.description import FILE_NAME, Description, known_description, make_description, read_yaml
 from mtl_vision.datasets.files import SplitFiles, find_files, splits_there
 from mtl_vision.datasets.layouts import fitting, layouts
@@ -62,7 +63,10 @@ def _described(root: Path, path: Path) -> Description:
 
 
 def _as_found(root: Path, description: Description, given: Collection[str] = ()) -> Description:
-    """The description without the targets that no file holds; normals then come from depth, if the camera is known."""
+    """The description without what is not so here: targets that no file holds, and the crop of pictures that are whole.
+
+    Normals that no file holds come from depth, if the camera is known.
+    """
     found: list[SplitFiles] = []
     for split in splits_there(root, description):
         with suppress(DataError):  # opening the split raises it again
@@ -73,7 +77,19 @@ def _as_found(root: Path, description: Description, given: Collection[str] = ())
     derived = {"normals"} if description.normals and description.normals.derive else set()
     gone = set(description.targets()) - stored - derived - set(given)
     description = replace(description, **dict.fromkeys(gone))
+    if "crop" not in given and _is_whole(description, found):
+        description = replace(description, crop=None)
     derivable = description.depth is not None and description.intrinsics is not None
     if "normals" not in given and (derived or description.normals is None):
         return replace(description, normals=NormalsFiles(derive=True) if derivable else None)
     return description
+
+
+def _is_whole(description: Description, found: Sequence[SplitFiles]) -> bool:
+    """Whether the first picture is as large as the camera's whole images: copies of a set may be cropped or not."""
+    first = next((path for files in found for path in files.images.values()), None)
+    if description.crop is None or description.intrinsics is None or first is None:
+        return False
+    with suppress(DataError):  # reading the sample raises it again
+        return read_rgb(first).shape[:2] == (description.intrinsics["height"], description.intrinsics["width"])
+    return False

@@ -103,6 +103,19 @@ def in_steps(depth: np.ndarray, step: float, top: int = UINT16 - 1) -> np.ndarra
     return np.minimum(np.round(depth.astype(np.float64) / step), top).astype(np.int64)
 
 
+# The published maps' axes, each as what it is in ours (x right, y down, z forward; facing the viewer)
+AXES_OF = {
+    "ladicky": ((2, 1), (1, 1), (0, 1)),  # nyu_normals_gt.zip: forward, down, right
+    "eigen": ((0, 1), (2, 1), (1, -1)),  # normals_gt.tgz: right, forward, up
+    "outward": ((0, -1), (1, -1), (2, -1)),  # NYUD_MT: right, down, forward, away from the viewer
+}
+
+
+def in_axes(published: str, normals: np.ndarray) -> np.ndarray:
+    """Our normals as the publisher has them."""
+    return np.stack([sign * normals[..., axis] for axis, sign in AXES_OF[published]], axis=-1)
+
+
 def coloured(normals: np.ndarray, black: bool = False) -> np.ndarray:
     """(n + 1) / 2 in 8 bits, so (0, 0, 0) is grey; black: (0, 0, 0) is stored as 0 instead."""
     colours = np.round((normals.astype(np.float64) + 1) / 2 * 255).astype(np.uint8)
@@ -153,9 +166,11 @@ NAMING: dict[str, tuple[Callable[[Splits], dict[str, list[int]]], Callable[[int]
     "mtan": (within, str),
     "astmt": (official, lambda n: f"{n + 1:04d}"),
     "nyud_mt": (official, lambda n: f"{n + 1:04d}"),
+    "invpt": (official, lambda n: f"{n + 1:04d}"),
     "vainf": (official, lambda n: f"{n + 1:05d}"),
     "xapharius": (official, lambda n: f"{n + 1:04d}"),
-    "esanet": (official, lambda n: f"{n:04d}"),
+    "esanet": (official, lambda n: f"{n + 1:04d}"),
+    "nicr": (official, lambda n: f"{n:04d}"),
     "dformer": (official, str),
     "dump8": (published, str),
     "images": (official, lambda n: f"{n + 1:04d}"),

@@ -3,7 +3,8 @@
 It knows nothing of the project's readers. The same samples go into every layout, so a reader must give them back
 within EXPECT[layout]. `names` says which stem each sample has there.
 
-Values go in by the table alone: normals' axes are not turned, and a normal that is invalid, (0, 0, 0), becomes grey.
+Values go in by the table alone. Normals have their publisher's axes (AXES_OF in layout_parts.py), and one that is
+invalid, (0, 0, 0), becomes grey.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from layout_parts import (
     ids13,
     ids40,
     ids894,
+    in_axes,
     in_steps,
     instances,
     names,
@@ -83,11 +85,13 @@ EXPECT = {
     "mtan": Expect(ALL, normals=1e-4, classes="nyu13", splits=TRAIN_VAL),  # f32: only making it unit again
     "astmt": Expect(ALL, image=PICTURE, normals=JPEG_NORMALS, classes="nyu40", splits=TRAIN_VAL),
     "nyud_mt": Expect(ALL, image=PICTURE, normals=1e-4, classes="nyu40", splits=TRAIN_VAL),
+    "invpt": Expect(ALL, normals=EIGHT_BITS, classes="nyu40", splits=TRAIN_VAL),
     "vainf": Expect(ALL, depth=MILLIMETRES, normals=EIGHT_BITS, classes="nyu40", splits=TRAIN_TEST),
     "xapharius": Expect(
         ALL, depth=half(1e-4), normals=EIGHT_BITS, classes="nyu13", splits=TRAIN_TEST, wraps=65536 * 1e-4
     ),
     "esanet": Expect(FLAT, depth=MILLIMETRES, classes="nyu40", splits=TRAIN_TEST),
+    "nicr": Expect(ALL, depth=MILLIMETRES, normals=2 * EIGHT_BITS, classes="nyu40", splits=TRAIN_TEST),
     "dformer": Expect(FLAT, image=PICTURE, depth=half(FARTHEST / 255), classes="nyu40", splits=TRAIN_TEST),
     "bts": Expect(DEPTH, image=PICTURE, depth=MILLIMETRES, splits=TRAIN_TEST),
     # with bits=16: half(FARTHEST / 65535)
@@ -170,7 +174,7 @@ def mtan(root: Path, splits: Splits, dtype: Any = np.float32, label_dtype: Any =
         write_npy(folder / "image" / file, (f.image / 255).astype(dtype))
         write_npy(folder / "label" / file, from_zero(ids13(f.sample), void=-1).astype(label_dtype or dtype))
         write_npy(folder / "depth" / file, f.depth[..., None].astype(dtype))
-        write_npy(folder / "normal" / file, f.normals.astype(dtype))
+        write_npy(folder / "normal" / file, in_axes("eigen", f.normals).astype(dtype))
 
 
 def _write_stems(layout: str, root: Path, splits: Splits) -> None:
@@ -185,17 +189,27 @@ def astmt(root: Path, splits: Splits) -> None:
     for f in frames("astmt", splits):
         write_jpeg(root / "images" / f"{f.stem}.jpg", f.image)
         write_mat(root / "segmentation" / f"{f.stem}.mat", segmentation=ids40(f.sample).astype(np.uint8))
-        write_jpeg(root / "normals" / f"{f.stem}.jpg", coloured(f.normals))
+        write_jpeg(root / "normals" / f"{f.stem}.jpg", coloured(in_axes("outward", f.normals)))
         write_mat(root / "depth" / f"{f.stem}.mat", depth=f.depth)
 
 
 def nyud_mt(root: Path, splits: Splits) -> None:
-    """NYUD_MT of Vandenhende, MTI-Net, InvPT: labels in PNG, depth and normals in .npy."""
+    """NYUD_MT of Vandenhende, MTI-Net, ATRC: labels in PNG, depth and normals in .npy."""
     _write_stems("nyud_mt", root, splits)
     for f in frames("nyud_mt", splits):
         write_jpeg(root / "images" / f"{f.stem}.jpg", f.image)
         write_png(root / "segmentation" / f"{f.stem}.png", ids40(f.sample))
-        write_npy(root / "normals" / f"{f.stem}.npy", f.normals)
+        write_npy(root / "normals" / f"{f.stem}.npy", in_axes("outward", f.normals))
+        write_npy(root / "depth" / f"{f.stem}.npy", f.depth)
+
+
+def invpt(root: Path, splits: Splits) -> None:
+    """NYUD_MT of InvPT and TaskPrompter: images, labels and normals in PNG, depth in .npy."""
+    _write_stems("invpt", root, splits)
+    for f in frames("invpt", splits):
+        write_png(root / "images" / f"{f.stem}.png", f.image)
+        write_png(root / "segmentation" / f"{f.stem}.png", ids40(f.sample))
+        write_png(root / "normals" / f"{f.stem}.png", coloured(in_axes("outward", f.normals)))
         write_npy(root / "depth" / f"{f.stem}.npy", f.depth)
 
 
@@ -207,7 +221,7 @@ def vainf(root: Path, splits: Splits, black: bool = False) -> None:
         write_png(root / "seg40" / place, from_zero(ids40(f.sample)))
         write_png(root / "seg13" / place, from_zero(ids13(f.sample)))
         write_png(root / "depth" / place, in_steps(f.depth, 0.001), np.uint16)
-        write_png(root / "normal" / place, coloured(f.normals, black))
+        write_png(root / "normal" / place, coloured(in_axes("ladicky", f.normals), black))
 
 
 def xapharius(root: Path, splits: Splits, black: bool = False) -> None:
@@ -216,12 +230,12 @@ def xapharius(root: Path, splits: Splits, black: bool = False) -> None:
         file = f"{f.stem}.png"
         write_png(root / f"{f.theirs}_rgb" / file, f.image)
         write_png(root / f"{f.theirs}_seg13" / file, ids13(f.sample))
-        write_png(root / f"{f.theirs}_sn" / file, coloured(f.normals, black))
+        write_png(root / f"{f.theirs}_sn" / file, coloured(in_axes("ladicky", f.normals), black))
         write_png(root / f"{f.theirs}_depth" / file, in_steps(f.depth, 1e-4, top=10**9) % 65536, np.uint16)
 
 
 def esanet(root: Path, splits: Splits) -> None:
-    """ESANet, nicr: {train,test}/{rgb,depth,depth_raw,labels_13,labels_40,labels_894}/%04d.png."""
+    """ESANet: {train,test}/{rgb,depth,depth_raw,labels_13,labels_40,labels_894}/%04d.png."""
     for f in frames("esanet", splits):
         folder, file = root / f.theirs, f"{f.stem}.png"
         write_png(folder / "rgb" / file, f.image)
@@ -230,6 +244,20 @@ def esanet(root: Path, splits: Splits) -> None:
         write_png(folder / "labels_13" / file, ids13(f.sample))
         write_png(folder / "labels_40" / file, ids40(f.sample))
         write_png(folder / "labels_894" / file, ids894(f.sample), np.uint16)
+
+
+def nicr(root: Path, splits: Splits) -> None:
+    """nicr-scene-analysis-datasets: semantic_N, and normals of 8 bits in steps of 1 / 127, where 127 is zero."""
+    for f in frames("nicr", splits):
+        folder, file = root / f.theirs, f"{f.stem}.png"
+        write_png(folder / "rgb" / file, f.image)
+        write_png(folder / "depth" / file, in_steps(f.depth, 0.001), np.uint16)
+        write_png(folder / "depth_raw" / file, in_steps(raw_depth(f.sample), 0.001), np.uint16)
+        write_png(folder / "semantic_13" / file, ids13(f.sample))
+        write_png(folder / "semantic_40" / file, ids40(f.sample))
+        write_png(folder / "semantic_894" / file, ids894(f.sample), np.uint16)
+        write_png(folder / "instance" / file, instances(f.sample), np.uint16)
+        write_png(folder / "normal" / file, np.round((in_axes("eigen", f.normals) + 1) * 127))
 
 
 def dformer(root: Path, splits: Splits) -> None:
@@ -306,9 +334,11 @@ WRITERS = (
     mtan,
     astmt,
     nyud_mt,
+    invpt,
     vainf,
     xapharius,
     esanet,
+    nicr,
     dformer,
     bts,
     dump8,

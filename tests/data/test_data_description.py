@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data_testing import FULL, HELD
 
@@ -26,6 +27,10 @@ def read(tmp_path: Path, text: str) -> Description:
     return read_description(path)
 
 
+def cropped(text: str) -> str:
+    return CAMERA + "\ncrop: {top: " + text + "}"
+
+
 def own(names: list[str], palette: list[tuple[int, int, int]] | None) -> Description:
     return Description(segmentation=LabelFiles(folder="ids", first=1, void=0, classes=names, palette=palette))
 
@@ -38,6 +43,7 @@ def own(names: list[str], palette: list[tuple[int, int, int]] | None) -> Descrip
         Description(source="Zürich: 80 % indoors", splits={"train": "a", "test": "b"}, image="left"),
         Description(depth=DepthFiles("d", 1e-5, -0.5, None), normals=NormalsFiles("n", ("x", "-y", "-z"))),
         Description(depth=DepthFiles(), normals=NormalsFiles(derive=True), intrinsics=HELD),
+        Description(intrinsics=HELD, crop={"top": 4, "left": 2, "height": 44, "width": 60}),
         own(["yes", "no", "1"], [(1, 2, 3), (4, 5, 6), (7, 8, 9)]),
         own(["one"], None),
     ],
@@ -115,6 +121,17 @@ def test_a_number_without_a_point_is_a_number_though_yaml_takes_it_for_a_text(tm
         ("intrinsics: [500, 500]", "intrinsics is .*expected a mapping from fx"),
         (CAMERA.replace("500", "wide"), "intrinsics is .*to numbers"),
         (CAMERA.replace("500", "0"), "expected fx, fy, height and width above 0"),
+        ("crop: {top: 0, left: 0, height: 9, width: 9}", "crop is part of the images of 'intrinsics', .*not given"),
+        (cropped("0, left: 0, height: 9"), r"crop has .'height', 'left', 'top'.: expected top, left"),
+        (cropped("0, left: 0, height: 9, width: 9, right: 9"), "crop has .*: expected top, left"),
+        (cropped("0, left: 0, height: 481, width: 9"), r"which are 480x640 \(height x width\)"),
+        (cropped("1, left: 0, height: 480, width: 9"), "expected a part of the images"),
+        (cropped("0, left: 632, height: 9, width: 9"), "expected a part of the images"),
+        (cropped("-1, left: 0, height: 9, width: 9"), "expected a part of the images"),
+        (cropped("0, left: 0, height: 0, width: 9"), "expected a part of the images"),
+        (cropped("0.5, left: 0, height: 9, width: 9"), "crop is .*expected a mapping from top, left, height"),
+        (CAMERA + "\ncrop: [0, 0, 9, 9]", "crop is .*expected a mapping from top, left, height"),
+        (CAMERA + "\ncrop: {}", "crop has .*expected top, left"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str):
@@ -146,3 +163,34 @@ def test_a_camera_known_by_name(tmp_path: Path):
     (tmp_path / "dataset.yaml").write_text("intrinsics: kinect9\n")
     with pytest.raises(DataError, match=r"intrinsics is 'kinect9': expected .* or a known camera \(nyuv2\)"):
         read_description(tmp_path / "dataset.yaml")
+
+
+def test_a_crop_moves_the_camera_and_then_scales_it(tmp_path: Path):
+    """Worked by hand: cx - left = 280, cy - top = 195; at half the size pixel centres stay, (280.5 / 2) - 0.5."""
+    description = read(tmp_path, cropped("45, left: 40, height: 425, width: 560"))
+    assert description.camera((425, 560)) == Intrinsics(500, 510, 280, 195)
+    half = description.camera((850, 280))  # of another aspect, too
+    assert half == Intrinsics(250, 1020, 139.75, 390.5)
+    assert description.own_camera() == {"fx": 500, "fy": 510, "cx": 280, "cy": 195, "height": 425, "width": 560}
+
+
+def test_a_crop_looks_along_the_same_rays_as_the_whole(tmp_path: Path):
+    whole = read(tmp_path, CAMERA).camera((480, 640))
+    part = read(tmp_path, cropped("45, left: 40, height: 425, width: 560")).camera((425, 560))
+    assert whole is not None and part is not None
+    np.testing.assert_allclose(part.rays((425, 560)), whole.rays((480, 640))[45:470, 40:600], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "crop"),
+    [
+        ("layout: nyud_mt", {"top": 45, "left": 40, "height": 425, "width": 560}),
+        ("layout: nyud_mt\n" + CAMERA, None),  # another camera is the picture's own
+        ("layout: nyud_mt\nintrinsics: null\nnormals: {folder: normals}", None),
+        ("layout: nyud_mt\ncrop: null", None),
+        ("layout: nyud_mt\n" + cropped("1, left: 2, height: 3, width: 4"), (1, 2, 3, 4)),
+    ],
+)
+def test_the_crop_of_a_layout_is_of_its_own_camera(tmp_path: Path, text: str, crop: dict[str, int] | tuple | None):
+    expected = dict(zip(("top", "left", "height", "width"), crop, strict=True)) if isinstance(crop, tuple) else crop
+    assert read(tmp_path, text).crop == expected

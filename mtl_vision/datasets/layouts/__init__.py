@@ -11,10 +11,15 @@ import yaml
 
 @dataclass(frozen=True)
 class Layout:
-    """A known layout. signs: patterns that must all match files; description: what its dataset.yaml would say."""
+    """A known layout.
+
+    signs: patterns that must all match files; description: what its dataset.yaml would say; taken_from: where what it
+    says of depth, normals, segmentation and camera was read (`from` in the file), by these names.
+    """
 
     signs: tuple[str, ...]
     description: dict[str, Any]
+    taken_from: dict[str, str]
 
 
 @cache
@@ -22,7 +27,10 @@ def layouts() -> dict[str, Layout]:
     """All known layouts by name."""
     files = sorted(resources.files(__name__).iterdir(), key=lambda file: file.name)
     known = {file.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files if ".yaml" in file.name}
-    return {name.removesuffix(".yaml"): Layout(tuple(data.pop("signs")), data) for name, data in known.items()}
+    return {
+        name.removesuffix(".yaml"): Layout(tuple(data.pop("signs")), data, data.pop("from", {}))
+        for name, data in known.items()
+    }
 
 
 def fitting(root: Path) -> list[str]:
