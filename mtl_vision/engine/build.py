@@ -14,6 +14,7 @@ from mtl_vision.config import Component, Config, DataConfig, TasksConfig, plain
 from mtl_vision.datasets import splits
 from mtl_vision.datasets.classes import ClassSet, class_set
 from mtl_vision.datasets.description import DataError
+from mtl_vision.datasets.doubts import doubts, warn
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.targets import TARGETS, kind_of
 from mtl_vision.engine import distributed
@@ -126,11 +127,13 @@ def target_names(config: TasksConfig) -> list[str]:
 
 
 def packed(config: DataConfig, source: FolderDataset) -> Samples:
-    """The split through the packed cache, where there is one."""
+    """The split through the packed cache, where there is one; what is most likely misread is said every time."""
+    first = distributed.rank() == 0
     if config.cache is None:
+        warn(doubts(source) if first else [])
         return source
-    if distributed.rank() == 0:
-        PackedDataset(source, Path(config.cache), os.cpu_count() or 1)
+    if first and not PackedDataset(source, Path(config.cache), os.cpu_count() or 1).new:  # packing says it itself
+        warn(doubts(source))
     distributed.barrier()
     return PackedDataset(source, Path(config.cache))
 
