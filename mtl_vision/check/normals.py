@@ -22,9 +22,9 @@ def frame(split: SplitStatistics) -> Verdict:
         return Verdict("unknown", "whether the normals are in another frame: they are mirrored against the depth")
     if state == "apart":
         return fault(
-            f"{found}, and {best:.0f} in the best order and sign of the axes, where about 4 are expected: the depth "
-            "is inverted, or a disparity, or depth and normals are of different images, or damaged; see the contact "
-            "sheet"
+            f"{found}, and {best:.0f} with the axes that fit best, [{', '.join(axes)}], where about 4 are expected: "
+            "the depth is inverted, or a disparity, or depth and normals are of different images, or damaged; see the "
+            "contact sheet"
         )
     if state == "fit":
         return OK

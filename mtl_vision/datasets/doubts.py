@@ -34,8 +34,8 @@ def normals_frame(source: FolderDataset) -> str | None:
     if state == "mirrored":
         return f"{found}, and nearer mirrored left to right: see what `mtl-data check {source.root}` finds"
     return (
-        f"{found}, and {best:.0f} with the axes that fit best, where about 4 are expected: one of the two is damaged, "
-        f"inverted, or of other images; see what `mtl-data check {source.root}` finds"
+        f"{found}, and {best:.0f} with the axes that fit best, [{', '.join(axes)}], where about 4 are expected: one of "
+        f"the two is damaged, inverted, or of other images; see what `mtl-data check {source.root}` finds"
     )
 
 

@@ -11,10 +11,14 @@ import yaml
 
 @dataclass(frozen=True)
 class Layout:
-    """A known layout. signs: patterns that must all match files; description: what its dataset.yaml would say."""
+    """A known layout. signs: patterns that must all match files; description: what its dataset.yaml would say.
+
+    also: folders of maps that it has, too, and that are read only where a description chooses them.
+    """
 
     signs: tuple[str, ...]
     description: dict[str, Any]
+    also: tuple[str, ...] = ()
 
 
 @cache
@@ -22,7 +26,10 @@ def layouts() -> dict[str, Layout]:
     """All known layouts by name."""
     files = sorted(resources.files(__name__).iterdir(), key=lambda file: file.name)
     known = {file.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files if ".yaml" in file.name}
-    return {name.removesuffix(".yaml"): Layout(tuple(data.pop("signs")), data) for name, data in known.items()}
+    return {
+        name.removesuffix(".yaml"): Layout(tuple(data.pop("signs")), data, also=tuple(data.pop("also", ())))
+        for name, data in known.items()
+    }
 
 
 def fitting(root: Path) -> list[str]:
