@@ -13,7 +13,8 @@ from mtl_vision.datasets.convert import convert_folder, convert_mat, with_choice
 from mtl_vision.datasets.description import FILE_NAME, DataError, Description
 from mtl_vision.datasets.files import splits_there
 from mtl_vision.datasets.layouts import layouts
-from mtl_vision.datasets.recognise import MAT, describe
+from mtl_vision.datasets.recognise import MAT, recognise
+from mtl_vision.datasets.unread import differences
 from mtl_vision.runtime.images import quiet_decoders
 from mtl_vision.runtime.kinds import Size
 from mtl_vision.runtime.terminal import say
@@ -64,8 +65,9 @@ def convert(
     elif source.is_dir():
         if splits is not None:
             raise DataError(f"splits is for {MAT}: leave it out, the splits of {source} are known")
-        chosen = with_choices(describe(source, description), depth, normals)
-        print(_planned(source, chosen))
+        found = recognise(source, description)
+        chosen = with_choices(found.description, depth, normals)
+        print("\n".join([_planned(source, chosen), *differences(source, found)]))
         count = convert_folder(source, out, chosen, classes=classes, size=size, on_error=on_error)
     else:
         found = "a file" if source.exists() else "nothing there"

@@ -17,7 +17,7 @@ from mtl_vision.check.labels import unknown_ids
 from mtl_vision.check.statistics import SampleStatistics, SplitStatistics, Thumbnail
 from mtl_vision.datasets.arrays import read_values
 from mtl_vision.datasets.description import DataError, Description
-from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.folder import FolderDataset, spread
 from mtl_vision.datasets.normals import normals_from_depth
 from mtl_vision.datasets.sample import Intrinsics, Sample
 from mtl_vision.runtime.kinds import KINDS
@@ -104,11 +104,6 @@ def attempt(action: Callable[[], T], problems: list[str]) -> T | None:
         if str(error) not in problems:
             problems.append(str(error))
         return None
-
-
-def spread(count: int, most: int | None) -> list[int]:
-    """At most `most` indices, evenly over 0..count - 1."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, count if most is None else min(count, most))})
 
 
 def collect(dataset: FolderDataset, most: int | None = None) -> SplitStatistics:

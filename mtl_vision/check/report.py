@@ -51,7 +51,11 @@ class Fault:
 
 @dataclass
 class Report:
-    """What was found. unknown: what no sample shows; absent: splits that are described, but do not exist."""
+    """What was found.
+
+    unknown: what no sample shows; absent: splits that are described, but do not exist; notes: what is there and not
+    read, or described and not there.
+    """
 
     root: Path
     description: Description
@@ -61,6 +65,7 @@ class Report:
     unknown: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     shared_scenes: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def fixed(self) -> Description:
         """The description with the fixes of all faults."""
@@ -124,6 +129,7 @@ def to_text(report: Report) -> str:
     if report.description.normals is not None and report.description.normals.derive:
         lines.append("  normals   none stored; derived from the depth when they are read")
     lines += [f"  scenes    {pair} share {count}" for pair, count in report.shared_scenes.items()]
+    lines += [f"  note      {text}" for text in report.notes]
     lines += [f"  unknown   {text}" for text in report.unknown]
     none = "  no fault of the whole set" if report.faults else "  no faults"
     lines += [f"  FAULT     {fault.text}" for fault in report.of(None)] or [none]
@@ -180,6 +186,7 @@ def to_json(report: Report) -> dict[str, Any]:
         | {split: {"faults": faults(split)} for split in report.unreadable()},
         "absent": report.absent,
         "shared_scenes": report.shared_scenes,
+        "notes": report.notes,
         "unknown": report.unknown,
         "faults": faults(None),
     }

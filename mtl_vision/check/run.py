@@ -17,7 +17,8 @@ from mtl_vision.check.statistics import SplitStatistics, Verdict
 from mtl_vision.datasets.description import FILE_NAME, DataError, Description
 from mtl_vision.datasets.files import expect_splits
 from mtl_vision.datasets.layouts import layouts
-from mtl_vision.datasets.recognise import describe
+from mtl_vision.datasets.recognise import recognise
+from mtl_vision.datasets.unread import differences
 from mtl_vision.runtime.files import atomic_write, png
 
 ROUNDS = 3  # a fault may hide another: normals in another frame hide that the set is mirrored
@@ -55,16 +56,24 @@ def check(
     """
     root, out = Path(folder), Path(out)
     named = None if description is None else str(description)
-    report = check_folder(root, describe(root, named), classes, most)
-    print(to_text(report))
+    found = recognise(root, named)
+
+    def checked(description: Description) -> Report:
+        report = check_folder(root, description, classes, most)
+        report.notes = differences(root, replace(found, description=description))
+        if named in layouts():  # so the user says
+            report.faults += [Fault("files", _lacks(named, *missing)) for missing in found.missing.items()]
+        print(to_text(report))
+        return report
+
+    report = checked(found.description)
     path = root / FILE_NAME if named is None or named in layouts() else Path(named).resolve()
     for _ in range(ROUNDS):
         fixed = report.fixed()
         if not fix or fixed == report.description:
             break
         print(write_fixed(path, report.description, fixed))
-        report = check_folder(root, fixed, classes, most)
-        print(to_text(report))
+        report = checked(fixed)
     if fix and report.faults:
         print("no change of the description fixes the faults that are left")
     out.mkdir(parents=True, exist_ok=True)
@@ -73,6 +82,13 @@ def check(
     atomic_write(sheet, png(contact_sheet(report)))
     print(f"contact sheet: {sheet}  statistics: {statistics}")
     return report
+
+
+def _lacks(layout: str, name: str, folder: str) -> str:
+    return (
+        f"no file of {name}: expected it in {folder}, as '{layout}' has it; name the folder that holds it in a "
+        f"{FILE_NAME} (layout: {layout}, {name}: {{folder: ..}}), or leave it out there ({name}: null)"
+    )
 
 
 def write_fixed(path: Path, before: Description, after: Description) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from mtl_vision.datasets.camera import CAMERAS
 from mtl_vision.datasets.description import DataError, Description
+from mtl_vision.datasets.doubts import doubts, warn
 from mtl_vision.datasets.folder import in_threads, open_splits
 from mtl_vision.datasets.nyuv2_mat import NYUv2Mat
 from mtl_vision.datasets.sample import Sample
@@ -51,7 +52,7 @@ def convert_folder(
     """A folder as its description says, to the canonical one at `out`; derived normals are stored. Returns a count.
 
     classes: nyu13 or nyu40 to store the labels in that set; size: (H, W) to store at; on_error: skip leaves out the
-    samples that can not be read, and prints why.
+    samples that can not be read, and prints why. What is most likely misread is said before and after, on stderr.
     """
     if classes is not None and described.segmentation is None:
         raise DataError(f"classes is {classes}: {root} has no labels; leave it out")
@@ -61,6 +62,8 @@ def convert_folder(
     for source in sources:
         for message in source.faults.values():
             print(f"left out of {source.split}: {message}")
+    found = [sentence for source in sources for sentence in doubts(source)]
+    warn(found)
     derived = described.normals is not None and described.normals.derive
     sections = {name: type(described.section(name))() for name in described.targets()}
     if labels := sources[0].as_trained().segmentation:
@@ -82,6 +85,7 @@ def convert_folder(
             writer.write(source.split, _resized(source[index], size))
 
         in_threads(store, len(places), "converting")
+    warn(found)  # once more: what was said first may have scrolled away
     return len(places)
 
 

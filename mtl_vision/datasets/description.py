@@ -87,6 +87,11 @@ class Description:
         """The targets that have a section."""
         return tuple(name for name in SECTIONS if self.section(name) is not None)
 
+    def folders(self) -> dict[str, str]:
+        """The folder of each target that has files."""
+        sections = {name: self.section(name) for name in self.targets()}
+        return {name: section.folder for name, section in sections.items() if not getattr(section, "derive", False)}
+
     def camera(self, size: tuple[int, int]) -> Intrinsics | None:
         """The camera at an image size (H, W)."""
         known = self.own_camera()

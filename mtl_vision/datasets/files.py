@@ -83,8 +83,7 @@ def expect_splits(root: Path, description: Description) -> list[str]:
 
 def _folders(description: Description) -> dict[str, str]:
     """The folder of each target that has files."""
-    sections = {name: description.section(name) for name in description.targets()}
-    return {name: section.folder for name, section in sections.items() if not getattr(section, "derive", False)}
+    return description.folders()
 
 
 def _files(root: Path, description: Description, split: str, folder: str) -> Paths:

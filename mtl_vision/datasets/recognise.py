@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mtl_vision.datasets import DataError
@@ -17,14 +17,32 @@ from mtl_vision.runtime.near import did_you_mean
 MAT = "nyu_depth_v2_labeled.mat"
 
 
-@explained
+@dataclass(frozen=True)
+class Recognised:
+    """What a folder holds.
+
+    missing: by target, the folder in which its layout has it, where no file is; also: folders of the layout that need
+    not be read.
+    """
+
+    description: Description
+    missing: dict[str, str] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
+
+
 def describe(root: Path, named: Description | str | Path | None = None) -> Description:
-    """The description of the data at `root`.
+    """The description of the data at `root`; arguments and errors as of `recognise`."""
+    return recognise(root, named).description
+
+
+@explained
+def recognise(root: Path, named: Description | str | Path | None = None) -> Recognised:
+    """What the data at `root` are.
 
     named: a description, its file, or the name of a known layout. Raises DataError where there is none.
     """
     if isinstance(named, Description):
-        return named
+        return Recognised(named)
     if root.is_file() and root.name == FILE_NAME:
         raise DataError(f"{root} is a description: give the folder that it is in, and the file as the description")
     if root.is_file() and root.suffix == ".mat":
@@ -36,7 +54,7 @@ def describe(root: Path, named: Description | str | Path | None = None) -> Descr
         return _described(root, Path(named or root / FILE_NAME))
     found = found or fitting(root)
     if len(found) == 1:
-        return _as_found(root, known_description(found[0]))
+        return _of_layout(root, found[0], known_description(found[0]))
     if found:
         raise DataError(f"{root} could be {' or '.join(found)}: name one of them as the description")
     if (root / MAT).exists():
@@ -52,14 +70,22 @@ def _to_convert(place: Path) -> str:
     return f"{place}: expected a folder of samples, found {MAT}: mtl-data convert {place} --out DIR"
 
 
-def _described(root: Path, path: Path) -> Description:
+def _described(root: Path, path: Path) -> Recognised:
     """By a file; with a known layout in it, targets without a section are as they are found."""
     if not path.exists() and not path.suffix:
         near = did_you_mean(path, layouts())
         raise DataError(f"{path} is no file and no known layout{near}; expected one of {', '.join(layouts())}")
     data = read_yaml(path)
     description = make_description(data, str(path))
-    return _as_found(root, description, data) if "layout" in data else description
+    return _of_layout(root, data["layout"], description, data) if "layout" in data else Recognised(description)
+
+
+def _of_layout(root: Path, layout: str, described: Description, given: Collection[str] = ()) -> Recognised:
+    """As the layout describes it, without what is not there; given: the keys that the user's file has itself."""
+    found = _as_found(root, described, given)
+    gone = {name: folder for name, folder in described.folders().items() if name not in found.folders()}
+    known = known_description(layout)
+    return Recognised(found, gone, (*layouts()[layout].also, known.image, *known.folders().values()))
 
 
 def _as_found(root: Path, description: Description, given: Collection[str] = ()) -> Description:

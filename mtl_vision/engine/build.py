@@ -14,14 +14,18 @@ from mtl_vision.config import Component, Config, DataConfig, TasksConfig, plain
 from mtl_vision.datasets import splits
 from mtl_vision.datasets.classes import ClassSet, class_set
 from mtl_vision.datasets.description import DataError
+from mtl_vision.datasets.doubts import doubts, warn
 from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.recognise import recognise
 from mtl_vision.datasets.targets import TARGETS, kind_of
+from mtl_vision.datasets.unread import differences
 from mtl_vision.engine import distributed
 from mtl_vision.engine.components import class_of, made, make
 from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.loading.loader import Loader, Samples
 from mtl_vision.models import Network
+from mtl_vision.runtime.terminal import printable
 from mtl_vision.synthetic.dataset import write_rooms
 from mtl_vision.tasks import Task
 
@@ -57,9 +61,13 @@ def data_root(config: DataConfig, make: bool = True) -> Path:
 
 
 def open_data(config: Config, root: Path) -> tuple[FolderDataset, FolderDataset]:
-    """What is trained on, and what is measured; skipped samples are counted and named."""
+    """What is trained on, and what is measured; skipped samples are named, and what lies there and is not read."""
     with _key("data"):
-        parts = splits.open_data(root, eval_split=config.data.eval_split, **_policy(config))
+        found = recognise(root, config.data.description)
+        policy: dict[str, Any] = {**_policy(config), "description": found.description}
+        parts = splits.open_data(root, eval_split=config.data.eval_split, **policy)
+    for line in differences(root, found) if distributed.rank() == 0 else ():
+        print(f"note       {printable(line)}")
     for part in dict.fromkeys(parts):
         if part.faults and distributed.rank() == 0:
             messages = list(part.faults.values())
@@ -126,11 +134,13 @@ def target_names(config: TasksConfig) -> list[str]:
 
 
 def packed(config: DataConfig, source: FolderDataset) -> Samples:
-    """The split through the packed cache, where there is one."""
+    """The split through the packed cache, where there is one; what is most likely misread is said every time."""
+    first = distributed.rank() == 0
     if config.cache is None:
+        warn(doubts(source) if first else [])
         return source
-    if distributed.rank() == 0:
-        PackedDataset(source, Path(config.cache), os.cpu_count() or 1)
+    if first and not PackedDataset(source, Path(config.cache), os.cpu_count() or 1).new:  # packing says it itself
+        warn(doubts(source))
     distributed.barrier()
     return PackedDataset(source, Path(config.cache))
 

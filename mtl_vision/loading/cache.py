@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from mtl_vision.datasets.description import DataError
+from mtl_vision.datasets.doubts import doubts, warn
 from mtl_vision.datasets.folder import FolderDataset, in_threads
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.targets import Target, kind_of
@@ -35,8 +36,8 @@ Shapes = Mapping[str, tuple[Any, tuple[int, ...]]]  # name -> type and shape
 class PackedDataset:
     """The samples of a FolderDataset, from the packed copy in `folder`, made on first use by `workers` threads.
 
-    A damaged copy is made anew. Raises DataError for samples of different sizes, which can not be packed, and where the
-    disk has no space for them.
+    A damaged copy is made anew. Packing says on stderr what is most likely misread. new: it was packed just now.
+    Raises DataError for samples of different sizes, which can not be packed, and where the disk has no space for them.
     """
 
     def __init__(self, source: FolderDataset, folder: Path, workers: int = 1) -> None:
@@ -45,7 +46,8 @@ class PackedDataset:
         if self.folder.exists() and (fault := _fault(source, self.folder)):
             print(f"note       {self.folder} is damaged ({fault}): it is made anew")
             shutil.rmtree(self.folder, ignore_errors=True)
-        if not self.folder.exists():
+        self.new = not self.folder.exists()
+        if self.new:
             _pack(source, self.folder, workers)
         self.image = _mapped(self.folder / "image.npy")
         self.arrays = {name: _mapped(self.folder / f"{name}.npy") for name in source.target_names}
@@ -129,6 +131,7 @@ def _pack(source: FolderDataset, folder: Path, workers: int) -> None:
         size = source[0].size
         kinds = {name: kind_of(name) for name in source.target_names}
         arrays = _reserved(work, _shapes(source, size), folder)
+        warn(doubts(source))
 
         def store(index: int) -> None:
             sample = source[index]

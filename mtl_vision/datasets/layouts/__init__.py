@@ -14,12 +14,17 @@ class Layout:
     """A known layout.
 
     signs: patterns that must all match files; description: what its dataset.yaml would say; taken_from: where what it
-    says of depth, normals, segmentation and camera was read (`from` in the file), by these names.
+    says of depth, normals, segmentation and camera was read (`from` in the file), by these names; also: folders of maps
+    that it has, too, and that are read only where a description chooses them; measured: the axes of its normals are
+    stated nowhere, and are found by each copy's own depth.
+    """
     """
 
     signs: tuple[str, ...]
     description: dict[str, Any]
     taken_from: dict[str, str]
+    also: tuple[str, ...] = ()
+    measured: bool = False
 
 
 @cache
@@ -27,10 +32,12 @@ def layouts() -> dict[str, Layout]:
     """All known layouts by name."""
     files = sorted(resources.files(__name__).iterdir(), key=lambda file: file.name)
     known = {file.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files if ".yaml" in file.name}
-    return {
-        name.removesuffix(".yaml"): Layout(tuple(data.pop("signs")), data, data.pop("from", {}))
-        for name, data in known.items()
-    }
+    return {name.removesuffix(".yaml"): _layout(data) for name, data in known.items()}
+
+
+def _layout(data: dict[str, Any]) -> Layout:
+    taken_from, also, measured = data.pop("from", {}), tuple(data.pop("also", ())), data.pop("measured", False)
+    return Layout(tuple(data.pop("signs")), data, taken_from, also, measured)
 
 
 def fitting(root: Path) -> list[str]:
