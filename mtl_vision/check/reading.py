@@ -17,7 +17,8 @@ from mtl_vision.check.labels import unknown_ids
 from mtl_vision.check.statistics import SampleStatistics, SplitStatistics, Thumbnail
 from mtl_vision.datasets.arrays import read_values
 from mtl_vision.datasets.description import DataError, Description
-from mtl_vision.datasets.folder import FolderDataset, spread
+from mtl_vision.datasets.files import spread
+from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.normals import normals_from_depth
 from mtl_vision.datasets.sample import Intrinsics, Sample
 from mtl_vision.runtime.kinds import KINDS

@@ -10,7 +10,7 @@ from mtl_vision.check.outlines import borders_of
 from mtl_vision.check.reading import Reading, read
 from mtl_vision.check.report import Report
 from mtl_vision.datasets.classes import ClassSet
-from mtl_vision.datasets.folder import spread
+from mtl_vision.datasets.files import spread
 from mtl_vision.datasets.normals import normals_from_depth
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.runtime.kinds import IGNORE, KINDS

@@ -6,12 +6,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from mtl_vision.datasets.camera import Intrinsics
+from mtl_vision.datasets.normals import normals_from_depth
+from mtl_vision.datasets.targets import kind_of
 from mtl_vision.runtime.kinds import KINDS
 
 GAP = 0.05  # of a mean cosine: noise, and axes that the images do not distinguish
 ALIKE = 0.01  # of a mean cosine: of orders that differ by less, the one nearest to the described is taken
 FITS = 12.0  # degrees that right axes leave at most, even in images of 60 by 80
 FAR = 45.0  # degrees from the depth's normals that no noise explains
+FRAMES, WIDTH = 5, 160  # that are enough, and their width in pixels: a tenth of a second
 Maps = Sequence[tuple[np.ndarray, np.ndarray]]  # of each sample the stored normals and those of its depth, (H, W, 3)
 Axes = tuple[str, ...]  # our x, y, z in terms of the stored vector's, as in a description
 
@@ -44,6 +48,20 @@ def compare(maps: Maps, described: Axes) -> Comparison | None:
     else:
         state = "turned" if best <= FITS else "apart"
     return Comparison(state, degrees, _named(described, order, signs), best)
+
+
+def small_maps(depth: np.ndarray, normals: np.ndarray, camera: Intrinsics | None) -> Maps:
+    """Of a sample's depth and stored normals, what is compared, as the only pair, or none: where it has no depth.
+
+    Normals do not depend on the depth's unit: a wrong one, with which all would be too far, hides nothing.
+    """
+    if camera is None or normals.shape[:2] != depth.shape or not (depth > 0).any():
+        return []
+    height, width = depth.shape
+    small = (max(round(height * WIDTH / width), 1), WIDTH) if width > WIDTH else (height, width)
+    depth = kind_of("depth").resize(depth / np.median(depth[depth > 0]), small)
+    derived = normals_from_depth(depth, camera.resized((height, width), small))
+    return [(kind_of("normals").resize(normals, small), derived)]
 
 
 def both(maps: Maps) -> np.ndarray | None:

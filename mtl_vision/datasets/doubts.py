@@ -2,16 +2,11 @@
 
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
 from mtl_vision.datasets import DataError
-from mtl_vision.datasets.axes import compare
-from mtl_vision.datasets.folder import FolderDataset, spread
-from mtl_vision.datasets.normals import normals_from_depth
-from mtl_vision.datasets.targets import kind_of
+from mtl_vision.datasets.axes import FRAMES, Maps, compare, small_maps
+from mtl_vision.datasets.files import spread
+from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.runtime.terminal import say
-
-FRAMES, WIDTH = 5, 160  # that are read of a split, and their width in pixels: a tenth of a second
 
 
 def normals_frame(source: FolderDataset) -> str | None:
@@ -20,8 +15,8 @@ def normals_frame(source: FolderDataset) -> str | None:
     if normals is None or "normals" not in source.files or "depth" not in source.files:
         return None
     having = [i for i, stem in enumerate(source.stems) if all(stem in source.files[n] for n in ("normals", "depth"))]
-    frames = [_frame(source, having[i]) for i in spread(len(having), FRAMES)]
-    compared = compare([frame for frame in frames if frame is not None], normals.axes)
+    maps = [pair for i in spread(len(having), FRAMES) for pair in _maps(source, having[i])]
+    compared = compare(maps, normals.axes)
     if compared is None or compared.state == "fit":
         return None
     state, degrees, axes, best = compared
@@ -54,20 +49,12 @@ def warn(sentences: Iterable[str]) -> None:
         say(f"WARNING    {sentence}")
 
 
-def _frame(source: FolderDataset, index: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """A sample's stored normals and those of its depth, small; None where the camera is not known, or a file broken.
-
-    Normals do not depend on the depth's unit: a wrong one, with which all would be too far, hides nothing.
-    """
+def _maps(source: FolderDataset, index: int) -> Maps:
+    """A sample's stored normals and those of its depth; nothing where the camera is not known, or a file broken."""
     try:
         depth, normals = source.values("depth", index), source.read("normals", index)
     except DataError:  # reading the whole sample says it
-        return None
-    if depth is None or normals is None or normals.shape[:2] != depth.shape or not (depth > 0).any():
-        return None
-    size = depth.shape[0], depth.shape[1]
-    if (camera := source.description.camera(size)) is None:
-        return None
-    small = (max(round(size[0] * WIDTH / size[1]), 1), WIDTH) if size[1] > WIDTH else size
-    depth = kind_of("depth").resize(depth / np.median(depth[depth > 0]), small)
-    return kind_of("normals").resize(normals, small), normals_from_depth(depth, camera.resized(size, small))
+        return []
+    if depth is None or normals is None:
+        return []
+    return small_maps(depth, normals, source.description.camera((depth.shape[0], depth.shape[1])))

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from mtl_vision.datasets import DataError
 from mtl_vision.datasets.arrays import SUFFIXES
 from mtl_vision.datasets.classes import facts
@@ -101,6 +103,11 @@ def _files(root: Path, description: Description, split: str, folder: str) -> Pat
             raise DataError(f"{where} has both {files[stem].name} and {path.name}: keep one file a sample")
         files[stem] = path
     return files
+
+
+def spread(count: int, most: int | None) -> list[int]:
+    """At most `most` indices, evenly over 0..count - 1."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, count if most is None else min(count, most))})
 
 
 def natural(path: Path) -> tuple[tuple[int, int | str], ...]:

@@ -169,11 +169,6 @@ def open_splits(root: Path, description: Description, classes: str | None = None
     return [FolderDataset(root, split, description, classes) for split in expect_splits(root, description)]
 
 
-def spread(count: int, most: int | None) -> list[int]:
-    """At most `most` indices, evenly over 0..count - 1."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, count if most is None else min(count, most))})
-
-
 def in_threads(function: Callable[[int], T], count: int, text: str, workers: int = CORES) -> list[T]:
     """function(0), .. function(count - 1), by `workers` threads and with a progress bar called `text`."""
     with ThreadPoolExecutor(max(workers, 1)) as pool:

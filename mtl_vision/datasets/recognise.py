@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mtl_vision.datasets import DataError
-from mtl_vision.datasets.arrays import read_rgb
+from mtl_vision.datasets.arrays import read_rgb, read_values
+from mtl_vision.datasets.axes import FRAMES, Axes, compare, small_maps
 from mtl_vision.datasets.description import FILE_NAME, Description, known_description, make_description, read_yaml
-from mtl_vision.datasets.files import SplitFiles, find_files, splits_there
+from mtl_vision.datasets.files import SplitFiles, find_files, splits_there, spread
 from mtl_vision.datasets.layouts import fitting, layouts
 from mtl_vision.datasets.targets import NormalsFiles
+from mtl_vision.datasets.targets import depth as depth_files
+from mtl_vision.datasets.targets import normals as normals_files
 from mtl_vision.datasets.text import explained
 from mtl_vision.runtime.near import did_you_mean
 
@@ -22,12 +25,13 @@ class Recognised:
     """What a folder holds.
 
     missing: by target, the folder in which its layout has it, where no file is; also: folders of the layout that need
-    not be read.
+    not be read; axes: of the stored normals, where their depth shows others than the layout has.
     """
 
     description: Description
     missing: dict[str, str] = field(default_factory=dict)
     also: tuple[str, ...] = ()
+    axes: Axes | None = None
 
 
 def describe(root: Path, named: Description | str | Path | None = None) -> Description:
@@ -85,7 +89,28 @@ def _of_layout(root: Path, layout: str, described: Description, given: Collectio
     found = _as_found(root, described, given)
     gone = {name: folder for name, folder in described.folders().items() if name not in found.folders()}
     known = known_description(layout)
-    return Recognised(found, gone, (*layouts()[layout].also, known.image, *known.folders().values()))
+    axes = _measured_axes(root, found) if layouts()[layout].measured and "normals" not in given else None
+    if axes is not None and found.normals is not None:
+        found = replace(found, normals=replace(found.normals, axes=axes))
+    return Recognised(found, gone, (*layouts()[layout].also, known.image, *known.folders().values()), axes)
+
+
+def _measured_axes(root: Path, description: Description) -> Axes | None:
+    """The axes that bring the stored normals to those of the depth; None: those described do, or it is unknown."""
+    d, maps = description, []
+    if d.normals is None or d.normals.derive or d.depth is None or d.mirrored:
+        return None
+    for split in splits_there(root, d):
+        with suppress(DataError):  # opening the split raises it again
+            files = find_files(root, d, split).targets
+            stems = [stem for stem in files["normals"] if stem in files["depth"]]
+            for stem in (stems[i] for i in spread(len(stems), FRAMES)):
+                depth = depth_files.read(read_values(files["depth"][stem], d.depth.key), d.depth)
+                vectors = normals_files.read(read_values(files["normals"][stem], d.normals.key), d.normals)
+                size = depth.shape[0], depth.shape[1]
+                maps += small_maps(depth, normals_files.finish(vectors, d.normals, None), d.camera(size))
+    compared = compare(maps, d.normals.axes)
+    return compared.axes if compared is not None and compared.state == "turned" else None
 
 
 def _as_found(root: Path, description: Description, given: Collection[str] = ()) -> Description:

@@ -22,12 +22,14 @@ WORD = re.compile(r"[^\W_]+")
 
 
 def differences(root: Path, found: Recognised) -> list[str]:
-    """What is described and not there, and what is there and not read: a line each."""
+    """What is described and not there, what is there and not read, axes that are not the layout's: a line each."""
     missing = [f"{name} ({folder})" for name, folder in found.missing.items()]
     unread = unread_maps(root, found.description, found.also)
     more = [f"and {len(unread) - NAMED} more"] * (len(unread) > NAMED)
     lines = {"described, but not there": missing, "there, but not read": unread[:NAMED] + more}
-    return [f"{what}: {', '.join(map(shown, names))}" for what, names in lines.items() if names]
+    said = [f"{what}: {', '.join(map(shown, names))}" for what, names in lines.items() if names]
+    axes = [f"axes of the normals, by the depth of a few frames: [{', '.join(found.axes)}]"] if found.axes else []
+    return said + axes
 
 
 def unread_maps(root: Path, description: Description, also: Sequence[str] = ()) -> list[str]:

@@ -51,7 +51,8 @@ def nicr(root: Path) -> Path:
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "nyu_mat"])
 def test_nothing_of_a_known_layout(layout: str, tmp_path: Path):
     lay_out(layout, tmp_path, rooms())
-    assert named(tmp_path) == [] and named(tmp_path, layout) == []
+    said = ["there, but not read: instance"] if layout == "nicr" else []  # of 16 bits: no target of ours holds them
+    assert named(tmp_path) == named(tmp_path, layout) == said
 
 
 def test_nothing_of_the_canonical_folder_and_of_what_is_no_map(root: Path):

@@ -18,7 +18,6 @@ class Layout:
     that it has, too, and that are read only where a description chooses them; measured: the axes of its normals are
     stated nowhere, and are found by each copy's own depth.
     """
-    """
 
     signs: tuple[str, ...]
     description: dict[str, Any]
