@@ -20,7 +20,7 @@ MIN_JUMPS = 10
 NAMED = 5  # samples
 
 
-def unnamed(splits: Mapping[str, SplitStatistics]) -> list[tuple[str, Fix]]:
+def unlisted(splits: Mapping[str, SplitStatistics]) -> list[tuple[str, Fix]]:
     """A sentence and a fix for each stored value that stands for no depth and is not among `depth.invalid`.
 
     All splits together: what one of them has does no harm to the description of the others.

@@ -117,7 +117,7 @@ def check_folder(root: Path, description: Description, classes: str | None = Non
     if not report.opened:
         raise DataError(report.faults[0].text)
     statistics = {name: collect(dataset, most) for name, dataset in report.opened.items()}
-    if found := depth.unnamed(statistics):
+    if found := depth.unlisted(statistics):
         report.faults += [Fault("depth_sentinel", text, None, fix) for text, fix in found]
         for dataset in report.opened.values():  # read again without them, so that no other test is misled
             for _, fix in found:
