@@ -1,11 +1,14 @@
-"""Depth: its unit, and values that wrapped around."""
+"""Depth: its unit, values that wrapped around, and values that stand for none."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mtl_vision.check.statistics import OK, UNKNOWN, SplitStatistics, Verdict, fault, set_keys
-from mtl_vision.datasets.description import DepthFiles
+from mtl_vision.check.statistics import OK, UNKNOWN, Fix, SplitStatistics, Verdict, fault, set_keys
+from mtl_vision.datasets.description import DepthFiles, Description
+from mtl_vision.datasets.sentinel import Sentinel, sentinels
 from mtl_vision.datasets.targets.depth import FARTHEST
 
 PLAUSIBLE = (0.4, 20.0)  # metres: no room has a median beyond
@@ -15,6 +18,29 @@ NEAR, HALL = 3.0, 6.0  # metres: first percentile and median beyond which nothin
 FEW = 4  # samples; fewer may all show a hall
 MIN_JUMPS = 10
 NAMED = 5  # samples
+
+
+def unlisted(splits: Mapping[str, SplitStatistics]) -> list[tuple[str, Fix]]:
+    """A sentence and a fix for each stored value that stands for no depth and is not among `depth.invalid`.
+
+    All splits together: what one of them has does no harm to the description of the others.
+    """
+    samples = [(f"{name}/{sample.stem}", sample.tail) for name, split in splits.items() for sample in split.samples]
+    known = [(name, tail) for name, tail in samples if tail is not None]
+    section = next((split.description.depth for split in splits.values() if split.description.depth), DepthFiles())
+    found = []
+    for one in sentinels([tail for _, tail in known]):
+        found.append((one.told([name for name, _ in known], section), _marking(one)))
+        section = section.with_mark(one.value)
+    return found
+
+
+def _marking(one: Sentinel) -> Fix:
+    def fix(description: Description) -> Description:
+        depth = description.depth
+        return replace(description, depth=depth and depth.with_mark(one.value))
+
+    return fix
 
 
 def unit(split: SplitStatistics) -> Verdict:

@@ -21,6 +21,7 @@ from mtl_vision.datasets.files import spread
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.normals import normals_from_depth
 from mtl_vision.datasets.sample import Intrinsics, Sample
+from mtl_vision.datasets.sentinel import Tail, tail
 from mtl_vision.runtime.kinds import KINDS
 
 FEW = 0.05  # of the samples; where more lack a target, only some are meant to have it
@@ -32,7 +33,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Reading:
-    """What can be read of one sample. metres: stored depth; ids: labels; vectors: normals, at their stored length."""
+    """What can be read of one sample. metres: stored depth; ids: labels; vectors: normals, at their stored length.
+
+    tail: the greatest values of the depth's file.
+    """
 
     stem: str
     sample: Sample | None
@@ -40,6 +44,7 @@ class Reading:
     ids: np.ndarray | None
     vectors: np.ndarray | None
     problems: tuple[str, ...]
+    tail: Tail | None = None
 
 
 def open_split(
@@ -82,8 +87,11 @@ def missing_files(dataset: FolderDataset) -> list[str]:
 def read(dataset: FolderDataset, index: int) -> Reading:
     """Whatever can be read of a sample. Labels that are no class are no fault of the file: labels.py reports them."""
     problems: list[str] = []
-    stored = ("depth", "segmentation", "normals")
-    metres, ids, vectors = (attempt(lambda n=name: dataset.values(n, index), problems) for name in stored)
+    stored = attempt(lambda: dataset.stored("depth", index), problems)
+    metres = None if stored is None else attempt(lambda: dataset.values("depth", index, stored), problems)
+    section = dataset.description.depth
+    greatest = tail(stored, section) if stored is not None and metres is not None and section is not None else None
+    ids, vectors = (attempt(lambda n=name: dataset.values(n, index), problems) for name in ("segmentation", "normals"))
     sample = attempt(lambda: dataset[index], [])
     if sample is None:
         fmt = dataset.description.segmentation
@@ -94,7 +102,7 @@ def read(dataset: FolderDataset, index: int) -> Reading:
             found = [] if unknown and name == "segmentation" else problems
             if (piece := attempt(lambda part=part: part[index], found)) is not None:
                 sample = replace(sample or piece, targets={**(sample.targets if sample else {}), **piece.targets})
-    return Reading(dataset.stems[index], sample, metres, ids, vectors, tuple(problems))
+    return Reading(dataset.stems[index], sample, metres, ids, vectors, tuple(problems), greatest)
 
 
 def attempt(action: Callable[[], T], problems: list[str]) -> T | None:
@@ -145,7 +153,7 @@ def sample_statistics(reading: Reading, description: Description, with_thumbnail
         known = KINDS["scalar_map"].valid(depth)
         values = depth[known]
         kept.depth = values[:: (values.size // 200) | 1].copy()  # an odd step: not the same columns in every row
-        kept.farthest = float(values.max(initial=0))
+        kept.farthest, kept.tail = float(values.max(initial=0)), reading.tail
         kept.invalid_percent = 100 * float(1 - known.mean())
         kept.jumps = _jumps(depth, description)
     if (labels := sample.targets.get("segmentation")) is not None:

@@ -112,7 +112,8 @@ def _depth(split: SplitStatistics) -> dict[str, float]:
         return {}
     low, median, high = np.percentile(np.concatenate([depth for depth, _ in found]), (1, 50, 99)).tolist()
     invalid = float(np.mean([percent for _, percent in found]))
-    return {"p1": low, "median": median, "p99": high, "invalid_percent": invalid}
+    farthest = max(sample.farthest for sample in split.samples)
+    return {"p1": low, "median": median, "p99": high, "max": farthest, "invalid_percent": invalid}
 
 
 def to_text(report: Report) -> str:
@@ -145,7 +146,7 @@ def _summary_lines(split: str, f: Summary) -> list[str]:
     lines = [f"{split}: {f.count} samples{seen}{scenes}, {sizes}; {', '.join(parts) or 'no targets'}"]
     if f.depth:
         span = f"{f.depth['p1']:.2f} .. {f.depth['median']:.2f} .. {f.depth['p99']:.2f} m (1 %, median, 99 %)"
-        lines.append(f"  depth     {span}, {f.depth['invalid_percent']:.1f} % invalid")
+        lines.append(f"  depth     {span}, up to {f.depth['max']:.4g} m, {f.depth['invalid_percent']:.1f} % invalid")
     if f.normals:
         degrees = f.normals["median_degrees_to_depth"]
         doubt = f"; about {USUAL:.0f} is usual: are both of the same images?" if degrees > 2 * USUAL else ""

@@ -22,6 +22,10 @@ from mtl_vision.datasets.unread import differences
 from mtl_vision.runtime.files import atomic_write, png
 
 ROUNDS = 3  # a fault may hide another: normals in another frame hide that the set is mirrored
+NO_TARGETS = (
+    "the description has no targets, only images, so there is nothing to train on: expected one of depth, normals and "
+    "segmentation at least; describe those that there are, such as `depth: {folder: depth}`"
+)
 Test = Callable[[SplitStatistics], Verdict]
 
 # Each by its name in the JSON. Where maps are mirrored against each other, nothing is known of the whole set.
@@ -129,6 +133,14 @@ def check_folder(root: Path, description: Description, classes: str | None = Non
     if not report.opened:
         raise DataError(report.faults[0].text)
     statistics = {name: collect(dataset, most) for name, dataset in report.opened.items()}
+    if found := depth.unlisted(statistics):
+        report.faults += [Fault("depth_sentinel", text, None, fix) for text, fix in found]
+        for dataset in report.opened.values():  # read again without them, so that no other test is misled
+            for _, fix in found:
+                dataset.description = fix(dataset.description)
+        statistics = {name: collect(dataset, most) for name, dataset in report.opened.items()}
+    if not description.targets():
+        report.faults.append(Fault("targets", NO_TARGETS))
     for name, dataset in report.opened.items():
         report.summaries[name] = summarise(dataset, statistics[name])
         unreadable = [problem for sample in statistics[name].samples for problem in sample.problems]

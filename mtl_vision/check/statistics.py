@@ -10,6 +10,7 @@ import numpy as np
 
 from mtl_vision.datasets.description import Description
 from mtl_vision.datasets.sample import Sample
+from mtl_vision.datasets.sentinel import Tail
 
 Fix = Callable[[Description], Description]
 
@@ -53,8 +54,9 @@ class SampleStatistics:
     """What is kept of one sample.
 
     problems: sentences, each naming a file. fingerprint: (12, 16) float32 grey image; digest: of the image's pixels.
-    depth: some of its values, metres, as stored; farthest: of all. jumps: neighbours that a wrapped value would
-    explain. labels: (256,) pixels by class; values: pixels by stored id. lengths: of some of the stored normals.
+    depth: some of its values, metres, as stored; farthest: of all; tail: the greatest as they are in the file. jumps:
+    neighbours that a wrapped value would explain. labels: (256,) pixels by class; values: pixels by stored id. lengths:
+    of some of the stored normals.
     """
 
     stem: str
@@ -64,6 +66,7 @@ class SampleStatistics:
     digest: bytes = b""
     depth: np.ndarray | None = None
     farthest: float = 0.0
+    tail: Tail | None = None
     invalid_percent: float = 0.0
     jumps: int = 0
     labels: np.ndarray | None = None

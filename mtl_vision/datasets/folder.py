@@ -126,16 +126,23 @@ class FolderDataset:
         with _named(self.files[name][self.stems[index]]):
             return target.finish(values, self.description.section(name), self.classes)
 
-    def values(self, name: str, index: int) -> np.ndarray | None:
-        """What a target's file holds, upright: metres, stored ids, vectors of any length; None where there is none."""
-        path = self.files.get(name, {}).get(self.stems[index])
-        target, section = target_of(name), self.description.section(name)
-        if path is None or target.read is None:
+    def values(self, name: str, index: int, stored: np.ndarray | None = None) -> np.ndarray | None:
+        """What a target's file holds, upright: metres, stored ids, vectors of any length; None where there is none.
+
+        stored: the file as it is, where it has been read already.
+        """
+        target = target_of(name)
+        stored = self.stored(name, index) if stored is None else stored
+        if stored is None or target.read is None:
             return None
-        stored = read_values(path, getattr(section, "key", None))
-        with _named(path):
-            values = target.read(stored, section)
+        with _named(self.files[name][self.stems[index]]):
+            values = target.read(stored, self.description.section(name))
         return kind_of(name).flip(values) if self.description.mirrored else values
+
+    def stored(self, name: str, index: int) -> np.ndarray | None:
+        """A target's file as it is, (H, W) or (H, W, 3) of any type; None where there is none."""
+        path = self.files.get(name, {}).get(self.stems[index])
+        return None if path is None else read_values(path, getattr(self.description.section(name), "key", None))
 
     def _derived(self, names: Sequence[str]) -> tuple[Target, ...]:
         """The targets without files: those that the description derives, and those of `names` that it lacks."""

@@ -41,7 +41,7 @@ def _read(value: Any, hint: Any, where: str) -> Any:
         if value is None and NoneType in parts:
             return None
         *others, last = (part for part in parts if part is not NoneType)
-        return _read(value, next((part for part in others if isinstance(value, part)), last), where)
+        return _read(value, next((part for part in others if isinstance(value, get_origin(part) or part)), last), where)
     if is_dataclass(hint):
         return build(hint, value, where)  # type: ignore[arg-type]
     if origin is dict and isinstance(value, dict):

@@ -99,6 +99,37 @@ def test_labels_off_by_one(part: Path, void: int):
     assert checked(part, fixed).faults == []
 
 
+@pytest.mark.parametrize("share", [0.00045, 0.3])
+@pytest.mark.parametrize("form", ["8 bits", "16 bits", "10000 mm", "floats"])
+def test_holes_with_a_value_of_their_own(part: Path, form: str, share: float):
+    """Also at the end of a range that the others reach."""
+    random = np.random.default_rng(0)
+    value = {"8 bits": 255, "16 bits": 65535, "10000 mm": 10000, "floats": 65.535}[form]
+    described = known_description("images8")
+    assert described.depth is not None
+    if form != "8 bits":
+        scale = 1.0 if form == "floats" else 0.001
+        described = replace(described, depth=replace(described.depth, full_scale=None, offset=0.0, scale=scale))
+    for path in part.glob("*/depth/*.png"):
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert stored is not None
+        metres = (stored + 0.5) * 9.9955 / 255
+        if form == "floats":
+            stored = metres.astype(np.float32)
+        elif form != "8 bits":
+            stored = np.rint(1000 * metres).astype(np.uint16)
+        stored[random.random(stored.shape) < share] = value
+        path.unlink()
+        np.save(path.with_suffix(".npy"), stored)
+    report = checked(part, described)
+    assert [fault.test for fault in report.faults] == ["depth_sentinel"]
+    fixed = report.fixed()
+    assert fixed.depth is not None and fixed.depth.invalid == [0, value]
+    after = checked(part, fixed)
+    assert after.faults == [] and after.summaries["train"].depth["max"] < 10
+    assert after.summaries["test"].depth["invalid_percent"] == pytest.approx(100 * share, rel=0.1)
+
+
 def test_depth_that_wraps_and_depth_in_another_unit(part: Path):
     def metres(stored: np.ndarray) -> np.ndarray:
         return (stored + 0.5) * 9.9955 / 255

@@ -1,6 +1,6 @@
 """Depth in metres along z: float32 (H, W), 0 = invalid."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -14,11 +14,15 @@ from mtl_vision.datasets.unwrap import unwrap
 NEAREST = 0.4  # metres; no depth camera of the kind sees nearer
 FARTHEST = 1000.0  # metres; beyond what cameras and lidars measure, and where simulators put the sky
 STEP = (1e-6, 1e3)  # metres a step: from micrometres to values in kilometres
+LARGEST = 3.5e38  # a stored number of 32 bits
+MARKS = 100  # that a list of invalid values may have
+SAME = 1e-6  # relative difference of floats that were the same number before they were stored
+Number = int | float
 
 
 @dataclass(frozen=True)
 class DepthFiles:
-    """metres = value * scale + offset; `invalid` is the stored value that means no depth (None: there is none).
+    """metres = value * scale + offset; `invalid`: the stored values that mean no depth (None: there are none).
 
     What is not above 0, no finite number or beyond FARTHEST is no depth either.
 
@@ -29,11 +33,20 @@ class DepthFiles:
     folder: Folder = "depth"
     scale: float = 0.001
     offset: float = 0.0
-    invalid: int | None = 0
+    invalid: Annotated[list[Number] | Number, "a stored value, or a list of them"] | None = 0
     full_scale: Annotated[float, "a number of metres"] | None = None
     wraps: bool = False
     raw: Folder | None = None
     key: Variable | None = None
+
+    @property
+    def marks(self) -> list[Number]:
+        """The stored values that mean no depth."""
+        return self.invalid if isinstance(self.invalid, list) else [] if self.invalid is None else [self.invalid]
+
+    def with_mark(self, value: Number) -> "DepthFiles":
+        """The section with one more stored value that means no depth."""
+        return replace(self, invalid=[*self.marks, value] if self.marks else value)
 
     def problem(self) -> str | None:
         """What is wrong with the section."""
@@ -44,8 +57,9 @@ class DepthFiles:
             return f"full_scale is {self.full_scale:g}: expected metres at the largest value, such as 10"
         if abs(self.offset) > FARTHEST:
             return f"offset is {self.offset:g}: expected metres, {-FARTHEST:g} to {FARTHEST:g}"
-        if self.invalid is not None and abs(self.invalid) > 2**32:
-            return f"invalid is {shown(str(self.invalid))}: expected a stored value, of 32 bits at most"
+        if self.invalid == [] or len(self.marks) > MARKS or any(abs(mark) > LARGEST for mark in self.marks):
+            expected = f"a stored value of 32 bits at most, a list of 1 to {MARKS} of them, or null"
+            return f"invalid is {shown(str(self.invalid))}: expected {expected}"
         if self.full_scale is not None and self.wraps:
             return "wraps needs depth.scale, not depth.full_scale: give the metres of one step"
         return None
@@ -61,12 +75,23 @@ def read(stored: np.ndarray, section: DepthFiles) -> np.ndarray:
         scale = section.full_scale / np.iinfo(stored.dtype).max
     if section.wraps and stored.dtype != np.uint16:
         raise DataError(f"depth.wraps is for files of 16 bits, found {stored.dtype}: leave it out")
-    values = unwrap(stored, NEAREST / scale) if section.wraps else stored
+    none = marked(stored, section)
+    values = unwrap(np.where(none, 0, stored), NEAREST / scale) if section.wraps else stored
     metres = values.astype(np.float32) * np.float32(scale) + np.float32(section.offset)
-    if section.invalid is not None:
-        metres[stored == section.invalid] = 0
-    metres[~np.isfinite(metres)] = 0
+    metres[none | ~np.isfinite(metres)] = 0
     return np.maximum(metres, 0)
+
+
+def marked(stored: np.ndarray, section: DepthFiles) -> np.ndarray:
+    """Where stored values (H, W) mean no depth by `invalid`, bool; a float may have been rounded on the way."""
+    found = np.zeros(stored.shape, bool)
+    for mark in section.marks:
+        if stored.dtype.kind == "f":
+            same = max(SAME, float(np.finfo(stored.dtype).eps) / 2) * abs(mark)
+            found |= np.abs(stored - np.float64(mark)) <= same
+        else:
+            found |= stored == mark
+    return found
 
 
 def finish(metres: np.ndarray, section: DepthFiles, classes: object = None) -> np.ndarray:
@@ -75,11 +100,12 @@ def finish(metres: np.ndarray, section: DepthFiles, classes: object = None) -> n
 
 
 def write(depth: np.ndarray, section: DepthFiles) -> np.ndarray:
-    """uint16 at the section's scale."""
+    """uint16 at the section's scale; no depth is the first of the invalid values that 16 bits hold, else 0."""
     value = np.rint((depth - section.offset) / section.scale)
     if value.max() > 65535:
         raise DataError(f"depth of {depth.max():.2f} m does not fit 16 bits at scale {section.scale}")
-    return np.where(depth > 0, value, section.invalid or 0).astype(np.uint16)
+    none = next((mark for mark in section.marks if mark in range(65536)), 0)
+    return np.where(depth > 0, value, none).astype(np.uint16)
 
 
 DEPTH = Target("depth", "scalar_map", read, finish, write, length=True)

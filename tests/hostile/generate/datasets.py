@@ -66,6 +66,7 @@ def make_base(folder: Path) -> Base:
     for name in LAID_OUT:
         layout_writers.lay_out(name, folder / name, samples)
     trees = [yaml.safe_load((canonical / FILE_NAME).read_text())] * 4
+    trees += [{**tree, "depth": {"invalid": [0, 65535, 65.535, -1]}} for tree in trees[:1]]
     trees += [{"layout": name, "source": "x", "depth": {"scale": 0.001}} for name in layouts()]
     trees += [dict(known.description) for known in layouts().values()]
     files = [p for p in sorted(folder.rglob("*")) if p.suffix in SUFFIXES and p.stat().st_size < 10**5]
