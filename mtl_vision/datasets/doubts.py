@@ -1,11 +1,13 @@
 """What is most likely misread, seen in a few frames before all are converted, packed or trained on."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from mtl_vision.datasets import DataError
 from mtl_vision.datasets.axes import FRAMES, Maps, compare, small_maps
 from mtl_vision.datasets.files import spread
 from mtl_vision.datasets.folder import FolderDataset
+from mtl_vision.datasets.sentinel import sentinels, tail
 from mtl_vision.runtime.terminal import say
 
 
@@ -34,8 +36,19 @@ def normals_frame(source: FolderDataset) -> str | None:
     )
 
 
+def depth_mark(source: FolderDataset) -> str | None:
+    """Stored depth values that stand for none, such as 65535 for a hole, and are read as depth."""
+    section, found = source.description.depth, {}
+    having = [i for i, stem in enumerate(source.stems) if stem in source.files.get("depth", {})]
+    for index in (having[i] for i in spread(len(having), FRAMES)):
+        with suppress(DataError):  # reading the whole sample says it
+            if (stored := source.stored("depth", index)) is not None and section is not None:
+                found[source.stems[index]] = tail(stored, section)
+    return next((one.told(list(found), section) for one in sentinels(list(found.values())) if section), None)
+
+
 # Each looks at a split, and gives a sentence that says what was found and what to do, or None.
-DOUBTS: tuple[Callable[[FolderDataset], str | None], ...] = (normals_frame,)
+DOUBTS: tuple[Callable[[FolderDataset], str | None], ...] = (normals_frame, depth_mark)
 
 
 def doubts(source: FolderDataset) -> list[str]:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from breaking import change, described_axes, negate_x, rescale_depth
+from breaking import describe as redescribe
 from data_testing import SIZE, cut_short, plane_sample, unit, with_camera, write_folder
 from layouts import LAYOUTS, lay_out
 from layouts import rooms as samples
@@ -24,8 +25,9 @@ from mtl_vision.datasets.description import NormalsFiles
 from mtl_vision.datasets.doubts import doubts
 from mtl_vision.datasets.folder import FolderDataset, open_splits
 from mtl_vision.datasets.normals import normals_from_depth
-from mtl_vision.datasets.recognise import describe
+from mtl_vision.datasets.recognise import describe, recognise
 from mtl_vision.datasets.sample import Sample
+from mtl_vision.datasets.unread import differences
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.synthetic import render_room
 
@@ -113,7 +115,48 @@ def test_normals_of_nothing_and_of_other_images():
     assert found is not None and found.state == "apart" and found.best > 45
 
 
+# axes that no publisher states
+
+
+@pytest.mark.parametrize("true", SIGNED[::5], ids="".join)
+def test_a_copy_shows_the_axes_that_nobody_states(true: tuple[str, ...], tmp_path: Path):
+    """MTAN's form does not know them: they are measured, said, and no fault; a description that gives them is taken."""
+    lay_out("mtan", tmp_path, samples())
+    for path in tmp_path.glob("*/normal/*.npy"):
+        published = np.load(path)  # right, forward, up
+        np.save(path, stored_so(read_so(published, ("x", "-z", "y")), true).astype(np.float32))
+    found = recognise(tmp_path)
+    assert found.description.normals is not None and found.description.normals.axes == true
+    told = [line for line in differences(tmp_path, found) if line.startswith("axes of the normals, by the depth")]
+    assert told == [] if true == ("x", "-z", "y") else told[0].endswith(f"[{', '.join(true)}]")
+    assert said(tmp_path) == []
+    (tmp_path / "mine.yaml").write_text("layout: mtan\nnormals: {axes: [x, y, z]}\n")
+    given = recognise(tmp_path, tmp_path / "mine.yaml").description.normals
+    assert given is not None and given.axes == XYZ
+
+
+def test_axes_that_depth_does_not_show_are_the_forms(tmp_path: Path):
+    lay_out("mtan", tmp_path, samples())
+    for path in tmp_path.glob("*/depth/*.npy"):
+        np.save(path, np.zeros_like(np.load(path)))
+    normals = describe(tmp_path).normals
+    assert normals is not None and normals.axes == ("x", "-z", "y")
+
+
 # what is said of a set
+
+
+def test_holes_that_are_stored_as_the_largest_value(root: Path):
+    """One file is enough, of those that are looked at."""
+    path = min((root / "train/depth").iterdir())
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    stored[5:8, 5:9] = 65535
+    cv2.imwrite(str(path), stored)
+    (told,) = said(root)
+    assert told.startswith("train: the stored value 65535 stands for no depth, and is read as 65.5")
+    assert told.endswith("set `depth.invalid: [0, 65535]`")
+    redescribe(root, lambda d: replace(d, depth=replace(d.depth, invalid=(0, 65535))))
+    assert said(root) == []
 
 
 def test_nothing_of_a_good_set(root: Path):
