@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,6 +40,12 @@ class Intrinsics:
         """Viewing rays (H, W, 3), float64, with z = 1: a point is depth * ray."""
         v, u = np.mgrid[: size[0], : size[1]].astype(np.float64)
         return np.stack([(u - self.cx) / self.fx, (v - self.cy) / self.fy, np.ones_like(u)], axis=-1)
+
+
+@lru_cache(maxsize=1)
+def ray_lengths(camera: Intrinsics, size: tuple[int, int]) -> np.ndarray:
+    """The viewing rays' lengths (H, W), float32: a point at depth 1 is so far from the camera. Not to be written to."""
+    return np.linalg.norm(camera.rays(size), axis=-1).astype(np.float32)
 
 
 def camera_at(known: dict[str, float], size: tuple[int, int]) -> Intrinsics:

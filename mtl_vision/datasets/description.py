@@ -37,9 +37,12 @@ INSTEAD = {
     "folder": ("derive",),
     "axes": ("derive",),
     "numbered": ("lists", "columns"),
-    "lists": ("numbered",),
+    "lists": ("numbered", "match"),
+    "columns": ("match",),
+    "match": ("lists", "columns"),
 }
 FAR_OFF = 1e6  # pixels
+LONGEST_MATCH = 3600.0  # seconds between an image and its map
 Camera = Annotated[
     dict[str, float],
     f"a mapping from fx, fy, cx, cy, height and width to numbers, or a known camera ({', '.join(CAMERAS)})",
@@ -51,10 +54,11 @@ class Description:
     """A data set's `dataset.yaml`.
 
     A folder name with `{split}` in it is taken from the root, else from the split's folder; one with `*` is a
-    pattern, whose star is the sample's name. lists: for each split, a file that lists its samples; columns: what the
+    pattern, whose stars are the sample's name. lists: for each split, a file that lists its samples; columns: what the
     columns of its lines hold. numbered: the files have NYUv2's official numbers, the first of which is this one, and
-    the official split. mirrored: the files are mirrored left to right. fit: images are resized to their maps.
-    scenes: a file of lines "sample scene".
+    the official split. match: names are times, paired where they are nearer than so many seconds. mirrored: the files
+    are mirrored left to right. fit: images and maps are resized to the first map. scenes: a file of lines "sample
+    scene".
     """
 
     source: str = "not stated"
@@ -64,6 +68,7 @@ class Description:
     lists: Annotated[dict[str, str], "a mapping from a split to the file that lists it"] | None = None
     columns: Annotated[list[str], f"a list of image, {', '.join(SECTIONS)}, or other words"] | None = None
     numbered: int | None = None
+    match: Annotated[float, "a number of seconds"] | None = None
     mirrored: bool = False
     fit: bool = False
     image: schema.Folder = "rgb"
@@ -175,6 +180,10 @@ def _check(description: Description, where: str) -> None:
         raise DataError(f"{where}: intrinsics is {camera}: {expected}")
     if normals is not None and normals.derive and (description.depth is None or camera is None):
         raise DataError(f"{where}: normals.derive needs depth and intrinsics; give both, or leave normals out")
+    if description.match is not None and (not 0 < description.match <= LONGEST_MATCH or description.columns):
+        found = f"match is {description.match:g}" + " beside columns" * bool(description.columns)
+        raise DataError(f"{where}: {found}: expected seconds above 0 ({LONGEST_MATCH:g} at most), and no 'columns'")
+    _check_patterns(description, where)
     if description.columns is not None and ("image" not in description.columns or description.lists is None):
         found = shown(str(description.columns))
         raise DataError(f"{where}: columns is {found}: expected 'image' among them, and lists")
@@ -184,6 +193,17 @@ def _check(description: Description, where: str) -> None:
             raise DataError(
                 f"{where}: the name of a split is {shown(repr(name))}: no folder can be called so; rename it"
             )
+
+
+def _check_patterns(description: Description, where: str) -> None:
+    """Raises DataError for patterns that give other names than the images', or of which matching would be slow."""
+    sections = [description.section(name) for name in description.targets()]
+    folders = [description.image, *(one.folder for one in sections if not getattr(one, "derive", False))]
+    counts = {folder: folder.count("*") for folder in folders if "*" in folder}
+    if len(set(counts.values())) > 1 and max(counts.values()) > 1:
+        raise DataError(f"{where}: {shown(' and '.join(counts))} have different numbers of *: expected as many in each")
+    if twice := next((folder for folder in folders if any(part.count("*") > 1 for part in folder.split("/"))), None):
+        raise DataError(f"{where}: {shown(twice)} has two * in one name: expected one at most between two slashes")
 
 
 def _plain(value: Any) -> Any:

@@ -20,11 +20,12 @@ def read_hdf5(data: bytes, key: str | None, most: int) -> np.ndarray:
     The file's bytes are opened in memory, and links to other files are not followed: nothing else is read.
     """
     with h5py.File(h5py.h5f.open_file_image(data)) as file:
-        names = [key] if key else [name for name in file if isinstance(_inside(file, name), h5py.Dataset)]
+        there = list(map(str, file))
+        names = [key] if key else [name for name in there if isinstance(_inside(file, name), h5py.Dataset)]
         found = _inside(file, names[0]) if len(names) == 1 else None
         if not isinstance(found, h5py.Dataset):
             wanted = f"the dataset '{shown(key)}'" if key else "one dataset"
-            raise DataError(f"expected {wanted}, found {shown(str(list(file)))}; name it as 'key' in the description")
+            raise DataError(f"expected {wanted}, found {shown(str(there))}; name it as 'key' in the description")
         _expect_readable(found, most)
         return found[()]
 

@@ -1,6 +1,6 @@
 """The layouts in which people have NYUv2 and similar data on disk: one file per layout, NAME.yaml."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -11,10 +11,15 @@ import yaml
 
 @dataclass(frozen=True)
 class Layout:
-    """A known layout. signs: patterns that must all match files; description: what its dataset.yaml would say."""
+    """A known layout. description: what its dataset.yaml would say.
+
+    signs: patterns that must all match files, those with a ! before them none. taken_from: where what it says is
+    written, in other words, by target, camera or lists.
+    """
 
     signs: tuple[str, ...]
     description: dict[str, Any]
+    taken_from: dict[str, str] = field(default_factory=dict)
 
 
 @cache
@@ -22,13 +27,18 @@ def layouts() -> dict[str, Layout]:
     """All known layouts by name."""
     files = sorted(resources.files(__name__).iterdir(), key=lambda file: file.name)
     known = {file.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files if ".yaml" in file.name}
-    return {name.removesuffix(".yaml"): Layout(tuple(data.pop("signs")), data) for name, data in known.items()}
+    return {
+        name.removesuffix(".yaml"): Layout(tuple(data.pop("signs")), data, data.pop("from", {}))
+        for name, data in known.items()
+    }
 
 
 def fitting(root: Path) -> list[str]:
     """Names of the layouts that a folder has; those whose signs are part of another's are left out."""
 
     def is_there(sign: str) -> bool:
+        if sign.startswith("!"):
+            return not is_there(sign[1:])
         body, dot, suffix = sign.rpartition(".")
         either = "".join(f"[{c}{c.upper()}]" for c in suffix)  # of small letters or capitals
         return next(root.glob(body + dot + either if dot and suffix.isalpha() else sign), None) is not None
