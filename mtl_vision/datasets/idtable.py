@@ -13,9 +13,8 @@ def id_table(path: Path, before: str, after: str) -> dict[int, int]:
         stat = path.stat()
         return _read(path, before, after, stat.st_mtime_ns, stat.st_size)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: expected a table of columns '{shown(before)}' and '{shown(after)}' ({error})"
-        ) from error
+        wanted = f"expected a table with the columns '{shown(before)}' and '{shown(after)}'"
+        raise DataError(f"{path}: {wanted} ({shown(str(getattr(error, 'strerror', None) or error))})") from error
 
 
 @lru_cache(maxsize=8)

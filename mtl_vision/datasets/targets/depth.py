@@ -40,8 +40,8 @@ class DepthFiles:
     full_scale: Annotated[float, "a number of metres"] | None = None
     scale8: Annotated[float, "a number of metres"] | None = None
     wraps: bool = False
-    rotated: int = 0
-    along: Annotated[str, f"{' or '.join(ALONG)}"] = "axis"
+    rotated: int | None = None
+    along: Annotated[str, " or ".join(ALONG)] | None = None
     raw: Folder | None = None
     key: Variable | None = None
 
@@ -58,9 +58,9 @@ class DepthFiles:
             return f"invalid is {shown(str(self.invalid))}: expected a stored value, of 32 bits at most"
         if self.scale8 is not None and (not low <= self.scale8 <= high or self.full_scale is not None):
             return f"scale8 is {self.scale8:g}: expected {low:g} to {high:g} metres a step, beside depth.scale"
-        if not 0 <= self.rotated < 16:
+        if self.rotated is not None and not 0 <= self.rotated < 16:
             return f"rotated is {shown(str(self.rotated))}: expected 0 to 15 bits, 3 for SUN RGB-D"
-        if self.along not in ALONG:
+        if self.along not in (None, *ALONG):
             return f"along is {shown(repr(self.along))}: expected {' or '.join(ALONG)}"
         if self.full_scale is not None and self.wraps:
             return "wraps needs depth.scale, not depth.full_scale: give the metres of one step"
@@ -85,7 +85,7 @@ def read(stored: np.ndarray, section: DepthFiles) -> np.ndarray:
     return np.maximum(metres, 0)
 
 
-def _turned_back(stored: np.ndarray, rotated: int) -> np.ndarray:
+def _turned_back(stored: np.ndarray, rotated: int | None) -> np.ndarray:
     """16-bit values whose bits are rotated to the left as they were before."""
     if not rotated:
         return stored
@@ -96,7 +96,7 @@ def _turned_back(stored: np.ndarray, rotated: int) -> np.ndarray:
 
 def place(metres: np.ndarray, section: DepthFiles, root: Path, camera: Intrinsics | None) -> np.ndarray:
     """Metres along z, of distances along the viewing ray where they are stored so."""
-    if section.along == "axis":
+    if section.along != "ray":
         return metres
     if camera is None:
         raise DataError("depth.along is ray, and no camera is known: give 'intrinsics' in the description")
