@@ -30,7 +30,8 @@ from mtl_vision.synthetic.dataset import write_rooms
 from .damage import damaged, damaged_tree, extreme, hostile_name
 from .outcome import door, outcome
 
-LAID_OUT = ("nyu_mat", "mtan", "bts", "dump8", "tum", "scannet")  # images, .npy, .mat and lists
+# images, .npy, .mat, HDF5, lists, times, patterns and a table
+LAID_OUT = ("nyu_mat", "mtan", "bts", "dump8", "tum", "tum_times", "scannet_labels", "densedepth", "hypersim")
 
 
 @dataclass(frozen=True)
