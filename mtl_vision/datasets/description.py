@@ -42,6 +42,7 @@ INSTEAD = {
     "match": ("lists", "columns"),
 }
 FAR_OFF = 1e6  # pixels
+STARS = 4  # of a pattern: with links to folders above, each may lead to all of them once more
 LONGEST_MATCH = 3600.0  # seconds between an image and its map
 Camera = Annotated[
     dict[str, float],
@@ -196,13 +197,15 @@ def _check(description: Description, where: str) -> None:
 
 
 def _check_patterns(description: Description, where: str) -> None:
-    """Raises DataError for patterns that give other names than the images', or of which matching would be slow."""
+    """Raises DataError for patterns that give other names than the images', or could lead through all folders."""
     sections = [description.section(name) for name in description.targets()]
     folders = [description.image, *(one.folder for one in sections if not getattr(one, "derive", False))]
     counts = {folder: folder.count("*") for folder in folders if "*" in folder}
+    if counts and max(counts.values()) > STARS:
+        raise DataError(f"{where}: {shown(max(counts, key=len))} has too many *: expected {STARS} at most")
     if len(set(counts.values())) > 1 and max(counts.values()) > 1:
         raise DataError(f"{where}: {shown(' and '.join(counts))} have different numbers of *: expected as many in each")
-    if twice := next((folder for folder in folders if any(part.count("*") > 1 for part in folder.split("/"))), None):
+    if twice := next((folder for folder in counts if any(part.count("*") > 1 for part in folder.split("/"))), None):
         raise DataError(f"{where}: {shown(twice)} has two * in one name: expected one at most between two slashes")
 
 

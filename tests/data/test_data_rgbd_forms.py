@@ -126,6 +126,7 @@ def test_names_that_are_all_near_in_time():
         ("match: near", "match is 'near': expected a number of seconds"),
         ("{match: 1, columns: [image], lists: {train: a.txt}}", "match is 1 beside columns"),
         ("image: a*b*c", r"a\*b\*c has two \* in one name"),
+        ("image: '/*/*/*/*/*.png'", "has too many .: expected 4 at most"),
         ("{image: '*/*.jpg', depth: {folder: '*.png'}}", "have different numbers of"),
         ("{image: rgb, depth: {folder: '*/*.png'}}", None),
         ("depth: {rotated: 16}", "depth.rotated is 16: expected 0 to 15 bits"),
@@ -215,7 +216,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     distance[5, 5], distance[6, 6] = np.nan, np.inf
     normals = np.tile(np.array([0, 0, 1], np.float16), (768, 1024, 1))
     normals[10:20] = (0, 0, -1)  # away from the viewer
-    normals[30, 30], normals[31, 31], normals[32, 32], normals[33, 33] = 0, (0, 2, 0), (0.6, 0.8, 0), (np.nan, 0, 1)
+    normals[30, 30], normals[31, 31], normals[32, 32], normals[33, 33] = 0, (0, 2, 0), (0.6, 0.8, 0), np.nan
     ids = np.full((768, 1024), 40, np.int16)
     ids[0], ids[1] = -1, 1
     write_png(images / "scene_cam_01_final_preview" / "frame.0012.tonemap.jpg", np.zeros((768, 1024, 3)))
@@ -546,3 +547,14 @@ def test_hdf5_of_more_than_the_most(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         read_values(tmp_path / "a.h5")
     declared(tmp_path / "b.h5", (64, 64), "u2", data=np.ones((64, 64)), compression="gzip")
     assert read_values(tmp_path / "b.h5").shape == (64, 64) and hdf5.CHUNKS > 1
+
+
+def test_check_is_not_confused_by_rotated_bits(tmp_path: Path):
+    for index, room in enumerate(ROOMS["train"]):
+        millimetres = np.rint(room.targets["depth"] * 1000).astype(np.uint16)
+        write_png(tmp_path / "set" / "rgb" / f"{index}.png", room.image)
+        write_png(tmp_path / "set" / "depth" / f"{index}.png", millimetres << 3 | millimetres >> 13, np.uint16)
+    (tmp_path / "set" / "dataset.yaml").write_text("splits: {train: .}\ndepth: {rotated: 3}\n")
+    assert not check(tmp_path / "set", out=tmp_path / "out").faults
+    data = opened(tmp_path / "set")["train"]
+    np.testing.assert_allclose(data[1].targets["depth"], ROOMS["train"][1].targets["depth"], atol=0.00051)
