@@ -1,4 +1,4 @@
-"""The stored values of one map, from whatever file holds them: an image, .npy or .mat."""
+"""The stored values of one map, from whatever file holds them: an image, .npy, .mat or HDF5."""
 
 import io
 import math
@@ -14,13 +14,15 @@ import scipy.io
 from PIL import Image
 
 from mtl_vision.datasets import DataError
+from mtl_vision.datasets.hdf5 import read_hdf5
 from mtl_vision.datasets.text import shown
 from mtl_vision.runtime import headers
 from mtl_vision.runtime.files import read_regular
 from mtl_vision.runtime.images import ImageError, decode, read_image
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-SUFFIXES = (*IMAGES, ".npy", ".mat")
+ARRAYS = (".npy", ".mat", ".hdf5", ".h5")
+SUFFIXES = (*IMAGES, *ARRAYS)
 MOST = 2**28  # bytes of a file, and of the values in it, which may be of four bytes each
 HEADER = 1024  # bytes of a .npy file's header: numpy writes 128
 NUMBERS = {"double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
@@ -30,14 +32,14 @@ COMPRESSED = 15  # the type of a compressed element of a .mat file
 def read_values(path: Path, key: str | None = None) -> np.ndarray:
     """The values as they are stored: (H, W) or (H, W, 3), colours in the order RGB, any type of number.
 
-    key: the variable of a .mat file; not needed where it holds one only. Raises DataError that names the file.
+    key: the variable of a .mat or HDF5 file; not needed where it holds one only. Raises DataError that names the file.
     """
     suffix = path.suffix.lower()
-    with reading(path, f"{suffix} file" if suffix in (".npy", ".mat") else "image"):
+    with reading(path, f"{suffix} file" if suffix in ARRAYS else "image"):
         data = read_regular(path, MOST)
         if not data:
             raise DataError("the file is empty; replace it, or remove its sample")
-        array = _npy(data) if suffix == ".npy" else read_mat(data, key) if suffix == ".mat" else _map_image(data)
+        array = _array(data, suffix, key) if suffix in ARRAYS else _map_image(data)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.dtype.kind not in "uif" or array.ndim not in (2, 3) or array.size == 0:
@@ -46,8 +48,8 @@ def read_values(path: Path, key: str | None = None) -> np.ndarray:
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """An image (H, W, 3) uint8 RGB; numbers of .npy and .mat are uint8, or floats from 0 to 1."""
-    if path.suffix.lower() not in (".npy", ".mat"):
+    """An image (H, W, 3) uint8 RGB; numbers of array files are uint8, or floats from 0 to 1."""
+    if path.suffix.lower() not in ARRAYS:
         with reading(path, "image"):
             return read_image(path)
     array = read_values(path)
@@ -83,6 +85,12 @@ def _map_image(data: bytes) -> np.ndarray:
         return np.array(Image.open(io.BytesIO(headers.bare(data))))
     array = decode(data, header)
     return array[..., ::-1] if array.ndim == 3 and array.shape[2] == 3 else array
+
+
+def _array(data: bytes, suffix: str, key: str | None) -> np.ndarray:
+    if suffix in (".hdf5", ".h5"):
+        return read_hdf5(data, key, MOST)
+    return read_mat(data, key) if suffix == ".mat" else _npy(data)
 
 
 def _npy(data: bytes) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,6 +46,12 @@ def crop_camera(known: dict[str, float], crop: dict[str, int]) -> dict[str, floa
     """The camera of a part of its images; crop: top, left, height and width, in pixels of the camera's images."""
     moved = {"cx": known["cx"] - crop["left"], "cy": known["cy"] - crop["top"]}
     return {**known, **moved, "height": crop["height"], "width": crop["width"]}
+
+
+@lru_cache(maxsize=1)
+def ray_lengths(camera: Intrinsics, size: tuple[int, int]) -> np.ndarray:
+    """The viewing rays' lengths (H, W), float32: a point at depth 1 is so far from the camera. Not to be written to."""
+    return np.linalg.norm(camera.rays(size), axis=-1).astype(np.float32)
 
 
 def camera_at(known: dict[str, float], size: tuple[int, int]) -> Intrinsics:

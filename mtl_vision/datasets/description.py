@@ -38,10 +38,14 @@ INSTEAD = {
     "folder": ("derive",),
     "axes": ("derive",),
     "numbered": ("lists", "columns"),
-    "lists": ("numbered",),
+    "lists": ("numbered", "match"),
+    "columns": ("match",),
+    "match": ("lists", "columns"),
     "intrinsics": ("crop",),  # another camera is the picture's own
 }
 FAR_OFF = 1e6  # pixels
+STARS = 4  # of a pattern: with links to folders above, each may lead to all of them once more
+LONGEST_MATCH = 3600.0  # seconds between an image and its map
 Camera = Annotated[
     dict[str, float],
     f"a mapping from fx, fy, cx, cy, height and width to numbers, or a known camera ({', '.join(CAMERAS)})",
@@ -54,11 +58,11 @@ class Description:
     """A data set's `dataset.yaml`.
 
     A folder name with `{split}` in it is taken from the root, else from the split's folder; one with `*` is a
-    pattern, whose star is the sample's name. lists: for each split, a file that lists its samples; columns: what the
+    pattern, whose stars are the sample's name. lists: for each split, a file that lists its samples; columns: what the
     columns of its lines hold. numbered: the files have NYUv2's official numbers, the first of which is this one, and
-    the official split. mirrored: the files are mirrored left to right. fit: images are resized to their maps.
-    scenes: a file of lines "sample scene". intrinsics: the pictures' camera; with crop, that of the images which the
-    pictures are a part of.
+    the official split. match: names are times, paired where they are nearer than so many seconds. mirrored: the files
+    are mirrored left to right. fit: images and maps are resized to the first map. scenes: a file of lines "sample
+    scene". intrinsics: the pictures' camera; with crop, that of the images which the pictures are a part of.
     """
 
     source: str = "not stated"
@@ -68,6 +72,7 @@ class Description:
     lists: Annotated[dict[str, str], "a mapping from a split to the file that lists it"] | None = None
     columns: Annotated[list[str], f"a list of image, {', '.join(SECTIONS)}, or other words"] | None = None
     numbered: int | None = None
+    match: Annotated[float, "a number of seconds"] | None = None
     mirrored: bool = False
     fit: bool = False
     image: schema.Folder = "rgb"
@@ -195,6 +200,10 @@ def _check(description: Description, where: str) -> None:
         raise DataError(f"{where}: crop {problem}")
     if normals is not None and normals.derive and (description.depth is None or camera is None):
         raise DataError(f"{where}: normals.derive needs depth and intrinsics; give both, or leave normals out")
+    if description.match is not None and (not 0 < description.match <= LONGEST_MATCH or description.columns):
+        found = f"match is {description.match:g}" + " beside columns" * bool(description.columns)
+        raise DataError(f"{where}: {found}: expected seconds above 0 ({LONGEST_MATCH:g} at most), and no 'columns'")
+    _check_patterns(description, where)
     if description.columns is not None and ("image" not in description.columns or description.lists is None):
         found = shown(str(description.columns))
         raise DataError(f"{where}: columns is {found}: expected 'image' among them, and lists")
@@ -218,6 +227,19 @@ def _crop_problem(crop: dict[str, int], camera: dict[str, float] | None) -> str 
         return None
     whole = f"{camera['height']:g}x{camera['width']:g}"
     return f"is {shown(str(crop))}: expected a part of the images of 'intrinsics', which are {whole} (height x width)"
+
+
+def _check_patterns(description: Description, where: str) -> None:
+    """Raises DataError for patterns that give other names than the images', or could lead through all folders."""
+    sections = [description.section(name) for name in description.targets()]
+    folders = [description.image, *(one.folder for one in sections if not getattr(one, "derive", False))]
+    counts = {folder: folder.count("*") for folder in folders if "*" in folder}
+    if counts and max(counts.values()) > STARS:
+        raise DataError(f"{where}: {shown(max(counts, key=len))} has too many *: expected {STARS} at most")
+    if len(set(counts.values())) > 1 and max(counts.values()) > 1:
+        raise DataError(f"{where}: {shown(' and '.join(counts))} have different numbers of *: expected as many in each")
+    if twice := next((folder for folder in counts if any(part.count("*") > 1 for part in folder.split("/"))), None):
+        raise DataError(f"{where}: {shown(twice)} has two * in one name: expected one at most between two slashes")
 
 
 def _plain(value: Any) -> Any:

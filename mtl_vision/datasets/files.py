@@ -1,4 +1,4 @@
-"""Which files make up the samples of a split: by folder, by pattern, by list, or by NYUv2's official numbers."""
+"""Which files make up the samples of a split: by folder, by pattern, by time, by list, or by official numbers."""
 
 import re
 from collections import Counter
@@ -12,6 +12,9 @@ from mtl_vision.datasets import DataError
 from mtl_vision.datasets.arrays import SUFFIXES
 from mtl_vision.datasets.classes import facts
 from mtl_vision.datasets.description import Description
+from mtl_vision.datasets.layouts import layouts
+from mtl_vision.datasets.match import by_time
+from mtl_vision.datasets.patterns import matching, name_of, scene_of
 from mtl_vision.datasets.text import LONGEST, explained, read_text, shown
 
 Paths = dict[str, Path]
@@ -36,29 +39,39 @@ def find_files(root: Path, description: Description, split: str) -> SplitFiles:
     listed = _lines(path) if path else []
     if d.lists is not None and not listed:
         return SplitFiles([], {}, {})
-    if d.columns is not None and listed:
-        found = _by_columns(root, d, split, listed)
+    if d.columns is not None and path:
+        between = "," if path.suffix.lower() == ".csv" else None  # else spaces
+        found = _by_columns(root, d, split, [line.split(between) for line in listed])
     else:
-        images = _files(root, d, split, d.image)
+        scenes: dict[str, str] = {}
+        images = _files(root, d, split, d.image, scenes)
         targets = {name: _files(root, d, split, folder) for name, folder in _folders(d).items()}
+        if d.match is not None:
+            images, targets = _matched(images, targets, d.match)
         stems = list(images)
         if listed:
             stems = list(names(listed, images))
             images |= {stem: place(root, d, split, d.image) / f"{stem}.jpg" for stem in stems if stem not in images}
         elif d.numbered is not None:
             stems = [stem for stem in stems if _official(stem, d.numbered, place(root, d, split, d.image)) == split]
-        found = SplitFiles(stems, images, targets)
+        found = SplitFiles(stems, images, targets, scenes)
     if twice := [stem for stem, count in Counter(found.stems).items() if count > 1]:
         raise DataError(f"the list of split '{split}' names {twice[0]} twice: once is enough")
     return replace(found, scenes=found.scenes | _scenes(root, d))
 
 
 def place(root: Path, description: Description, split: str, folder: str) -> Path:
-    """The folder that a name in the description means, for a split."""
+    """The folder, or the pattern, that a name in the description means, for a split."""
+    where, parts = _pattern(root, description, split, folder)
+    return where.joinpath(*parts)
+
+
+def _pattern(root: Path, description: Description, split: str, folder: str) -> tuple[Path, tuple[str, ...]]:
+    """The folder that a name means, without what begins with its first star; and that."""
     base = description.splits.get(split, split)
-    if "{split}" in folder:
-        return root / folder.replace("{split}", base)
-    return root / base / folder
+    parts = PurePosixPath(folder.replace("{split}", base)).parts
+    first = next((i for i, part in enumerate(parts) if "*" in part), len(parts))
+    return (root if "{split}" in folder else root / base).joinpath(*parts[:first]), parts[first:]
 
 
 @explained
@@ -68,8 +81,7 @@ def splits_there(root: Path, description: Description) -> list[str]:
     def is_there(split: str) -> bool:
         if description.lists is not None:
             return _list(root, description, split) is not None
-        folder = place(root, description, split, description.image)
-        return (folder.parent if "*" in folder.name else folder).is_dir()
+        return _pattern(root, description, split, description.image)[0].is_dir()
 
     return [split for split in description.splits if is_there(split)]
 
@@ -80,7 +92,10 @@ def expect_splits(root: Path, description: Description) -> list[str]:
         return found
     key = "splits" if description.lists is None else "lists"
     places = shown(", ".join(getattr(description, key).values()))
-    raise DataError(f"{root} has none of the {key} {places}: name them in '{key}' of the description")
+    published = [known for known in layouts().values() if known.description.get("lists") == description.lists]
+    source = next((known.taken_from["lists"] for known in published if "lists" in known.taken_from), None)
+    todo = f"put {source} there, or name others in" if source else "name them in"
+    raise DataError(f"{root} has none of the {key} {places}: {todo} '{key}' of the description")
 
 
 def _folders(description: Description) -> dict[str, str]:
@@ -88,32 +103,35 @@ def _folders(description: Description) -> dict[str, str]:
     return description.folders()
 
 
-def _files(root: Path, description: Description, split: str, folder: str) -> Paths:
-    """Files of a folder by the samples' names, numbers in their order; hidden ones (macOS leaves ._1.png) are none."""
-    where = place(root, description, split, folder)
-    before, star, after = where.name.partition("*")
-    where = where.parent if star else where
+def _files(
+    root: Path, description: Description, split: str, folder: str, scenes: dict[str, str] | None = None
+) -> Paths:
+    """Files of a folder or a pattern by the samples' names, numbers in their order; scenes: gets the patterns'."""
+    where, parts = _pattern(root, description, split, folder)
     files: Paths = {}
-    for path in sorted(where.iterdir(), key=natural) if where.is_dir() else ():
-        stem = path.name[len(before) : len(path.name) - len(after)] if star else path.stem
-        fits = not star or (stem and path.name == before + stem + after)
-        if not fits or path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+    for stars, path in matching(where, parts or "*"):
+        if path.suffix.lower() not in SUFFIXES:
             continue
+        stem = name_of(stars) if parts else path.stem
         if stem in files:
-            raise DataError(f"{where} has both {files[stem].name} and {path.name}: keep one file a sample")
+            both = f"{files[stem].relative_to(where)} and {path.relative_to(where)}"
+            raise DataError(f"{where} has both {both}: keep one file a sample")
         files[stem] = path
+        if scenes is not None and scene_of(stars):
+            scenes[stem] = scene_of(stars)
     return files
+
+
+def _matched(images: Paths, targets: dict[str, Paths], seconds: float) -> tuple[Paths, dict[str, Paths]]:
+    """The images that have a map near in time, and the maps under the images' names."""
+    pairs = {name: by_time(list(images), list(files), seconds) for name, files in targets.items()}
+    kept = {stem: path for stem, path in images.items() if any(stem in found for found in pairs.values())}
+    return kept, {name: {stem: targets[name][map_] for stem, map_ in found.items()} for name, found in pairs.items()}
 
 
 def spread(count: int, most: int | None) -> list[int]:
     """At most `most` indices, evenly over 0..count - 1."""
     return sorted({round(i) for i in np.linspace(0, count - 1, count if most is None else min(count, most))})
-
-
-def natural(path: Path) -> tuple[tuple[int, int | str], ...]:
-    """Sorts 2.npy before 10.npy."""
-    parts = re.split(r"(\d+)", path.name)
-    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
 
 
 def _list(root: Path, description: Description, split: str) -> Path | None:
@@ -156,18 +174,20 @@ def names(lines: Sequence[str], images: Paths) -> Iterator[str]:
         yield name if name in images or not found else PurePosixPath(name).stem
 
 
-def _by_columns(root: Path, description: Description, split: str, lines: Sequence[str]) -> SplitFiles:
-    """The list's lines give the files themselves; the name is the image's path with _ for /."""
+def _by_columns(root: Path, description: Description, split: str, rows: Sequence[Sequence[str]]) -> SplitFiles:
+    """The list's columns give the files themselves; the name is the image's path with _ for /."""
     # in the split's folder, in the root, in another split's folder
+    own = description.splits.get(split, split)
     others = [root / folder for name, folder in description.splits.items() if name != split]
-    bases = [root / description.splits.get(split, split), root, *others]
-    folder = PurePosixPath(description.image)
+    bases = [root / own, root, *others]
+    folder = PurePosixPath(description.image.replace("{split}", own))
     found = SplitFiles([], {}, {name: {} for name in _folders(description)})
     columns = description.columns or []
-    for line in lines:
-        entries = dict(zip(columns, line.split(), strict=False))
+    for entered in rows:
+        entries = {column: entry.strip() for column, entry in zip(columns, entered, strict=False)}
         if not PurePosixPath(entries.get("image", "")).name:
-            raise DataError(f"the list of split '{split}' has the line '{shown(line)}': expected {' '.join(columns)}")
+            line, expected = shown(" ".join(entered)), " ".join(columns)
+            raise DataError(f"the list of split '{split}' has the line '{line}': expected {expected}")
         row = {column: _within(entry, bases) for column, entry in entries.items()}
         image = row["image"]
         inner = (image.relative_to(folder) if folder in image.parents else image).with_suffix("")
@@ -193,7 +213,10 @@ def _within(entry: str, bases: Sequence[Path]) -> PurePosixPath:
 
 
 def _place_of(entry: PurePosixPath, bases: Sequence[Path]) -> Path:
-    """Where it is, or would be."""
+    """Where it is, or would be. A first folder that is nowhere may be what the data set's own was called."""
+    inner = PurePosixPath(*entry.parts[1:])
+    if inner.parts and not any((base / entry.parts[0]).exists() for base in bases):
+        entry = inner
     return next((base / entry for base in bases if (base / entry).exists()), bases[0] / entry)
 
 

@@ -53,8 +53,9 @@ class FolderDataset:
         self.stems, self.images, self.files, self.scenes = found.stems, found.images, found.targets, found.scenes
         self.faults: dict[str, str] = {}  # of the samples that were left out since they can not be read, by name
         if not self.stems:
-            folder = place(self.root, self.description, split, self.description.image)
-            expected = str(folder) if "*" in folder.name else f"{folder}/*.png (or jpg, webp)"
+            image = self.description.image
+            folder = place(self.root, self.description, split, image)
+            expected = str(folder) if "*" in image else f"{folder}/*.png (or jpg, webp)"
             there = _names_in(self.root)
             raise DataError(f"no images for split '{split}': expected {expected}; in {self.root}: {there}")
         for name in self.files:
@@ -82,7 +83,7 @@ class FolderDataset:
         if section is None or classes is None:
             return self.description
         names, palette = (classes.name, None) if classes.name else (list(classes.names), list(classes.palette))
-        section = replace(section, first=0, void=255, classes=names, palette=palette)
+        section = replace(section, first=0, void=255, classes=names, palette=palette, table=None)
         return replace(self.description, segmentation=section)
 
     def only(self, stems: Sequence[str], split: str) -> Self:
@@ -92,7 +93,9 @@ class FolderDataset:
         return part
 
     def paths(self) -> Iterator[tuple[str, str, Path]]:
-        """Every file that this split is read from: image or target, sample, path."""
+        """Every file that this split is read from: image or target, sample (none: the table of labels), path."""
+        if (labels := self.description.segmentation) and labels.table:
+            yield "segmentation", "", self.root / labels.table["file"]
         for name, files in {"image": self.images, **self.files}.items():
             yield from ((name, stem, files[stem]) for stem in self.stems if stem in files)
 
@@ -104,7 +107,9 @@ class FolderDataset:
             image = np.ascontiguousarray(image[:, ::-1])
         maps = {name: array for name in self.files if (array := self.read(name, index)) is not None}
         if self.description.fit and maps:
-            image = _fitted(image, next(iter(maps.values())).shape[:2])
+            size = next(iter(maps.values())).shape[:2]
+            image = resize_pixels(image, size) if _alike(image, size) else image
+            maps = {name: kind_of(name).resize(a, size) if _alike(a, size) else a for name, a in maps.items()}
         size = image.shape[:2]
         for name, array in maps.items():
             if array.shape[:2] != size:
@@ -135,9 +140,14 @@ class FolderDataset:
         stored = self.stored(name, index) if stored is None else stored
         if stored is None or target.read is None:
             return None
+        section = self.description.section(name)
         with _named(self.files[name][self.stems[index]]):
-            values = target.read(stored, self.description.section(name))
-        return kind_of(name).flip(values) if self.description.mirrored else values
+            values = target.read(stored, section)
+            if self.description.mirrored:
+                values = kind_of(name).flip(values)
+            if target.place is None:
+                return values
+            return target.place(values, section, self.root, self.description.camera(values.shape[:2]))
 
     def stored(self, name: str, index: int) -> np.ndarray | None:
         """A target's file as it is, (H, W) or (H, W, 3) of any type; None where there is none."""
@@ -163,8 +173,11 @@ class FolderDataset:
     def _expect_any(self, name: str) -> None:
         """An image without a file simply lacks the target; a target that is described without any file is an error."""
         if not self.files[name].keys() & set(self.stems):
-            folder = place(self.root, self.description, self.split, self.description.section(name).folder)
-            file = str(folder).replace("*", self.stems[0]) if "*" in folder.name else f"{folder}/{self.stems[0]}.png"
+            named = self.description.section(name).folder
+            folder = place(self.root, self.description, self.split, named)
+            alone = named.count("*") == 1  # of several, the sample's name does not tell which stands for what
+            file = folder if "*" in named else folder / f"{self.stems[0]}.png"
+            file = str(file).replace("*", self.stems[0]) if alone else file
             raise DataError(
                 f"no {name} for split '{self.split}': expected {file} and so on, found {_names_in(folder)[:3]}; leave "
                 f"'{name}' out of the description if there is none"
@@ -201,7 +214,6 @@ def _named(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: {found}") from error
 
 
-def _fitted(image: np.ndarray, size: Size) -> np.ndarray:
-    """The image at its maps' size, where the aspect ratios agree."""
-    aspects = image.shape[1] / image.shape[0], size[1] / size[0]
-    return resize_pixels(image, size) if abs(aspects[0] / aspects[1] - 1) < ASPECT else image
+def _alike(array: np.ndarray, size: Size) -> bool:
+    """Whether an image or a map has the aspect ratio of a size (H, W), nearly."""
+    return abs(array.shape[1] * size[0] / (array.shape[0] * size[1]) - 1) < ASPECT

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import h5py
 import numpy as np
 import scipy.io
 
@@ -176,14 +177,23 @@ NAMING: dict[str, tuple[Callable[[Splits], dict[str, list[int]]], Callable[[int]
     "images": (official, lambda n: f"{n + 1:04d}"),
     "images8": (official, lambda n: f"{n + 1:04d}"),
     "tum": (running, timestamp),
+    "tum_times": (running, timestamp),
     "scannet": (running, lambda n: str(20 * n)),  # every twentieth frame; 100 sorts before 20 as text
+    "scannet_frames": (running, lambda n: f"scene{n // 4:04d}_00_{100 * n:06d}"),
+    "scannet_frames_scene": (running, lambda n: f"{100 * n:06d}"),
+    "scannet_labels": (running, lambda n: f"scene{n // 4:04d}_01_{20 * n}"),
+    "scannet_labels_scene": (running, lambda n: str(20 * n)),
+    "hypersim": (running, lambda n: f"ai_001_{n // 4 + 1:03d}_cam_00_{n:04d}"),
 }
 
 
 def names(layout: str, splits: Splits) -> dict[str, list[str]]:
-    """The stem each sample's files have, in order; for bts the scene and the picture's stem, for tum the picture's."""
+    """The name each sample has, in order: its files' stem, the scene before it where stems repeat; tum's picture's."""
     if layout == "bts":  # two scenes take turns, each numbered from 0, so that file names alone are not unique
         return {s: [f"{scene(s, i)}_rgb_{i // 2:05d}" for i in range(len(ones))] for s, ones in splits.items()}
+    if layout.startswith("densedepth"):
+        train = [f"{scene('train', i)}_out_{i // 2 + 1}" for i in range(len(splits["train"]))]
+        return {"train": train, "test": [f"{n:05d}_colors" for n in range(len(splits["test"]))]}
     numbering, stem = NAMING[layout]
     return {split: [stem(n) for n in numbers] for split, numbers in numbering(splits).items()}
 
@@ -219,6 +229,13 @@ def write_npy(path: Path, array: np.ndarray) -> None:
 def write_mat(path: Path, **arrays: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scipy.io.savemat(path, arrays)
+
+
+def write_hdf5(path: Path, array: np.ndarray) -> None:
+    """One dataset called so, compressed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("dataset", data=array, compression="gzip")
 
 
 def write_lines(path: Path, lines: list[str]) -> None:

@@ -32,6 +32,7 @@ from layout_parts import (
     raw_depth,
     rooms,
     scene,
+    write_hdf5,
     write_jpeg,
     write_lines,
     write_mat,
@@ -59,7 +60,8 @@ class Expect:
     image: mean of |difference| in 8-bit levels. depth: greatest |difference| in metres, absolute; of the remainder
     by `wraps` where the layout has lost the rest. normals: greatest angle in degrees, once made unit again. A target
     is invalid at exactly the sample's pixels. classes: the finest set the labels are in. targets: what the files
-    hold. splits: our name to theirs; empty where the layout has none, and samples lie train first, then test.
+    hold. splits: our name to theirs; empty where the layout has none, and samples lie train first, then test. turns:
+    normals are turned to face the layout's own camera, which is not the rooms': they may be the other way round.
     """
 
     targets: tuple[str, ...]
@@ -69,6 +71,7 @@ class Expect:
     classes: str | None = None
     splits: dict[str, str] = field(default_factory=dict)
     wraps: float = math.inf
+    turns: bool = False
 
 
 def half(step: float) -> float:
@@ -99,7 +102,17 @@ EXPECT = {
     "images": Expect(FLAT, image=PICTURE, depth=MILLIMETRES, classes="nyu40", splits=TRAIN_TEST),
     "images8": Expect(FLAT, depth=half(FARTHEST / 255), classes="nyu40", splits=TRAIN_TEST),
     "tum": Expect(DEPTH, depth=half(1 / 5000)),
+    "tum_times": Expect(DEPTH, depth=half(1 / 5000)),
     "scannet": Expect(DEPTH, image=PICTURE, depth=MILLIMETRES),
+    **dict.fromkeys(
+        ("scannet_frames", "scannet_frames_scene", "scannet_labels", "scannet_labels_scene"),
+        Expect(FLAT, image=PICTURE, depth=MILLIMETRES, classes="nyu40"),
+    ),
+    # the training depth has 8 bits, the test depth millimetres
+    "densedepth": Expect(DEPTH, image=PICTURE, depth=half(10 / 255), splits=TRAIN_TEST),
+    "densedepth_data": Expect(DEPTH, image=PICTURE, depth=half(10 / 255), splits=TRAIN_TEST),
+    # half precision: 2**-11 of at most 16 m
+    "hypersim": Expect(ALL, image=PICTURE, depth=half(2**-7), normals=EIGHT_BITS, classes="nyu40", turns=True),
 }
 
 
@@ -329,6 +342,108 @@ def scannet(root: Path, splits: Splits) -> None:
         write_png(root / "depth" / f"{f.stem}.png", in_steps(f.depth, 0.001), np.uint16)
 
 
+def tum_times(root: Path, splits: Splits) -> None:
+    """TUM as downloaded: its lists name what the folders have; one image has no depth, one depth map no image."""
+    tum(root, splits)
+    (root / "associations.txt").unlink()
+    late = f"{float(names('tum_times', splits)['test'][-1]) + 0.5:.6f}"
+    write_png(root / "rgb" / f"{late}.png", splits["train"][0].image)
+    write_png(root / "depth" / f"{float(late) + 0.021:.6f}.png", np.ones(splits["train"][0].size), np.uint16)
+    for folder in ("rgb", "depth"):
+        times = sorted(path.stem for path in (root / folder).iterdir())
+        write_lines(root / f"{folder}.txt", ["# timestamp filename", *(f"{t} {folder}/{t}.png" for t in times)])
+
+
+def scannet_frames(root: Path, splits: Splits) -> None:
+    """scannet_frames_25k: scene*_*/{color,depth,label}/%06d; label holds NYU40 ids, 0 = none."""
+    for f in frames("scannet_frames", splits):
+        _scannet_frame(root, "/".join(f.stem.rsplit("_", 1)), f, "label", ids40(f.sample))
+
+
+def scannet_frames_scene(root: Path, splits: Splits) -> None:
+    """One scene of it."""
+    for f in frames("scannet_frames_scene", splits):
+        _scannet_frame(root, f.stem, f, "label", ids40(f.sample))
+    write_lines(root / "intrinsics_depth.txt", ["577.87 0 319.5 0", "0 577.87 239.5 0", "0 0 1 0", "0 0 0 1"])
+
+
+def scannet_labels(root: Path, splits: Splits) -> None:
+    """Scenes as SensReader exports them, with label-filt in ScanNet's ids, and the table from these to NYU40."""
+    for f in frames("scannet_labels", splits):
+        _scannet_frame(root, "/".join(f.stem.rsplit("_", 1)), f, "label-filt", _scannet_ids(f.sample))
+    _write_scannet_table(root)
+
+
+def scannet_labels_scene(root: Path, splits: Splits) -> None:
+    """One scene of it."""
+    for f in frames("scannet_labels_scene", splits):
+        _scannet_frame(root, f.stem, f, "label-filt", _scannet_ids(f.sample))
+    _write_scannet_table(root)
+
+
+def _scannet_frame(root: Path, name: str, frame: Frame, folder: str, ids: np.ndarray) -> None:
+    place, _, stem = name.rpartition("/")
+    write_jpeg(root / place / "color" / f"{stem}.jpg", frame.image)
+    write_png(root / place / "depth" / f"{stem}.png", in_steps(frame.depth, 0.001), np.uint16)
+    write_png(root / place / folder / f"{stem}.png", ids, np.uint16)
+
+
+def _scannet_ids(sample: Sample) -> np.ndarray:
+    """Made up, as the table has them: 30 * id + 100 for the 40 ids."""
+    ids = ids40(sample)
+    return np.where(ids == 0, 0, 30 * ids + 100)
+
+
+def _write_scannet_table(root: Path) -> None:
+    rows = [f"{30 * n + 100}\tthing {n}\t\t{n}\tother" for n in range(1, 41)]
+    write_lines(root / "scannetv2-labels.combined.tsv", ["id\traw_category\tcount\tnyu40id\tnyuClass", *rows])
+
+
+def densedepth(root: Path, splits: Splits, folder: str = "data") -> None:
+    """data/nyu2_train/<scene>_out/N.{jpg,png}, data/nyu2_test/%05d_{colors,depth}.png, lists with commas between."""
+    lines: dict[str, list[str]] = {split: [] for split in splits}
+    for f in frames("densedepth", splits):
+        if f.split == "train":
+            stem = "/".join(f.stem.rsplit("_", 1))
+            image, depth = f"nyu2_train/{stem}.jpg", f"nyu2_train/{stem}.png"
+            write_jpeg(root / folder / image, f.image)
+            write_png(root / folder / depth, in_steps(f.depth, 10 / 255))
+        else:
+            image, depth = f"nyu2_test/{f.stem}.png", f"nyu2_test/{f.stem.replace('colors', 'depth')}.png"
+            write_png(root / folder / image, f.image)
+            write_png(root / folder / depth, in_steps(f.depth, 0.001), np.uint16)
+        lines[f.split].append(f"data/{image},data/{depth}")
+    for split in splits:
+        write_lines(root / folder / f"nyu2_{split}.csv", lines[split])
+
+
+def densedepth_data(root: Path, splits: Splits) -> None:
+    """The folder `data` itself."""
+    densedepth(root, splits, folder=".")
+
+
+def hypersim(root: Path, splits: Splits) -> None:
+    """ai_VVV_NNN/images/scene_cam_XX_*: HDF5 of half precision; depth along the ray, y up and z backwards, NYU40 ids.
+
+    Every third normal faces away, and NaN is no depth. The rays are of a focal length of 886.81 at 1024x768.
+    """
+    for f in frames("hypersim", splits):
+        scene_, camera, stem = f.stem.rsplit("_cam_")[0], "cam_00", f.stem.rsplit("_", 1)[1]
+        place = root / scene_ / "images"
+        height, width = f.sample.size
+        rows, columns = np.mgrid[:height, :width] + 0.5
+        scale = 886.81 * np.array([height / 768, width / 1024])
+        x, y = (columns - width / 2) / scale[1], (rows - height / 2) / scale[0]
+        distance = np.where(f.depth > 0, f.depth * np.sqrt(x**2 + y**2 + 1), np.nan)
+        normals = f.normals * [1, -1, -1]
+        normals[::3] *= -1
+        ids = from_zero(ids40(f.sample), void=-2) + 1
+        write_jpeg(place / f"scene_{camera}_final_preview" / f"frame.{stem}.tonemap.jpg", f.image)
+        maps = {"depth_meters": distance.astype("f2"), "normal_cam": normals.astype("f2"), "semantic": ids.astype("i2")}
+        for name, array in maps.items():
+            write_hdf5(place / f"scene_{camera}_geometry_hdf5" / f"frame.{stem}.{name}.hdf5", array)
+
+
 WRITERS = (
     nyu_mat,
     mtan,
@@ -345,6 +460,14 @@ WRITERS = (
     images,
     images8,
     tum,
+    tum_times,
     scannet,
+    scannet_frames,
+    scannet_frames_scene,
+    scannet_labels,
+    scannet_labels_scene,
+    densedepth,
+    densedepth_data,
+    hypersim,
 )
 LAYOUTS: dict[str, Callable[..., None]] = {writer.__name__: writer for writer in WRITERS}

@@ -13,10 +13,10 @@ import yaml
 class Layout:
     """A known layout.
 
-    signs: patterns that must all match files; description: what its dataset.yaml would say; taken_from: where what it
-    says of depth, normals, segmentation and camera was read (`from` in the file), by these names; also: folders of maps
-    that it has, too, and that are read only where a description chooses them; measured: the axes of its normals are
-    stated nowhere, and are found by each copy's own depth.
+    signs: patterns that must all match files, those with a ! before them none; description: what its dataset.yaml would
+    say; taken_from: where what it says of depth, normals, segmentation, camera and lists was read (`from` in the file),
+    by these names; also: folders of maps that it has, too, and that are read only where a description chooses them;
+    measured: the axes of its normals are stated nowhere, and are found by each copy's own depth.
     """
 
     signs: tuple[str, ...]
@@ -43,6 +43,8 @@ def fitting(root: Path) -> list[str]:
     """Names of the layouts that a folder has; those whose signs are part of another's are left out."""
 
     def is_there(sign: str) -> bool:
+        if sign.startswith("!"):
+            return not is_there(sign[1:])
         body, dot, suffix = sign.rpartition(".")
         either = "".join(f"[{c}{c.upper()}]" for c in suffix)  # of small letters or capitals
         return next(root.glob(body + dot + either if dot and suffix.isalpha() else sign), None) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mtl_vision.runtime.kinds import KINDS, Kind
 from mtl_vision.runtime.near import did_you_mean
 
 if TYPE_CHECKING:
+    from mtl_vision.datasets.camera import Intrinsics
     from mtl_vision.datasets.classes import ClassSet
     from mtl_vision.datasets.sample import Sample
 
@@ -24,6 +26,7 @@ class Target:
     name: a word; kind: a name in `KINDS`, from which type, storage and geometry follow.
     read(stored, section): from a file's values (H, W) or (H, W, 3) to the target's, such as metres or ids; section: its
     section in dataset.yaml. None for a target without files, as every one from outside the package is.
+    place(values, section, root, camera): of these, what needs the data set's folder or the image's camera, or None.
     finish(values, section, classes): from these to the map; classes: the class set that labels are wanted in.
     write(map, section): from the map to the pixels of a PNG, uint8 or uint16; None where they are the same.
     derive(sample): the map (H, W[, C]) from others of the sample, or None where it is not known; called when the
@@ -39,6 +42,7 @@ class Target:
     derive: Callable[[Sample], np.ndarray | None] | None = None
     needs: tuple[str, ...] = ()
     length: bool = False
+    place: Callable[[np.ndarray, Any, Path, Intrinsics | None], np.ndarray] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # a loading process that is not forked knows the target by the functions' modules, which this imports

@@ -1,11 +1,15 @@
 """Depth in metres along z: float32 (H, W), 0 = invalid."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 
 from mtl_vision.datasets import DataError
+from mtl_vision.datasets.camera import Intrinsics, ray_lengths
 from mtl_vision.datasets.schema import Folder, Variable
 from mtl_vision.datasets.targets.base import Target, one_channel
 from mtl_vision.datasets.text import shown
@@ -13,6 +17,7 @@ from mtl_vision.datasets.unwrap import unwrap
 
 NEAREST = 0.4  # metres; no depth camera of the kind sees nearer
 FARTHEST = 1000.0  # metres; beyond what cameras and lidars measure, and where simulators put the sky
+ALONG = ("axis", "ray")
 STEP = (1e-6, 1e3)  # metres a step: from micrometres to values in kilometres
 LARGEST = 3.5e38  # a stored number of 32 bits
 MARKS = 100  # that a list of invalid values may have
@@ -26,8 +31,10 @@ class DepthFiles:
 
     What is not above 0, no finite number or beyond FARTHEST is no depth either.
 
-    full_scale: metres at the largest value that the file's type holds, in place of scale. wraps: 16-bit values that
-    start again at 0 beyond 65535. raw: folder of the maps with the sensor's holes. key: variable of .mat files.
+    full_scale: metres at the largest value that the file's type holds, in place of scale. scale8: the scale of those
+    files that have 8 bits, where others have more. wraps: 16-bit values that start again at 0 beyond 65535. rotated:
+    bits by which 16-bit values are rotated to the left. along: the axis z, or the viewing ray. raw: folder of the maps
+    with the sensor's holes. key: variable of .mat and HDF5 files.
     """
 
     folder: Folder = "depth"
@@ -35,7 +42,10 @@ class DepthFiles:
     offset: float = 0.0
     invalid: Annotated[list[Number] | Number, "a stored value, or a list of them"] | None = 0
     full_scale: Annotated[float, "a number of metres"] | None = None
+    scale8: Annotated[float, "a number of metres"] | None = None
     wraps: bool = False
+    rotated: int | None = None
+    along: Annotated[str, " or ".join(ALONG)] | None = None
     raw: Folder | None = None
     key: Variable | None = None
 
@@ -44,7 +54,7 @@ class DepthFiles:
         """The stored values that mean no depth."""
         return self.invalid if isinstance(self.invalid, list) else [] if self.invalid is None else [self.invalid]
 
-    def with_mark(self, value: Number) -> "DepthFiles":
+    def with_mark(self, value: Number) -> DepthFiles:
         """The section with one more stored value that means no depth."""
         return replace(self, invalid=[*self.marks, value] if self.marks else value)
 
@@ -60,6 +70,12 @@ class DepthFiles:
         if self.invalid == [] or len(self.marks) > MARKS or any(abs(mark) > LARGEST for mark in self.marks):
             expected = f"a stored value of 32 bits at most, a list of 1 to {MARKS} of them, or null"
             return f"invalid is {shown(str(self.invalid))}: expected {expected}"
+        if self.scale8 is not None and (not low <= self.scale8 <= high or self.full_scale is not None):
+            return f"scale8 is {self.scale8:g}: expected {low:g} to {high:g} metres a step, beside depth.scale"
+        if self.rotated is not None and not 0 <= self.rotated < 16:
+            return f"rotated is {shown(str(self.rotated))}: expected 0 to 15 bits, 3 for SUN RGB-D"
+        if self.along not in (None, *ALONG):
+            return f"along is {shown(repr(self.along))}: expected {' or '.join(ALONG)}"
         if self.full_scale is not None and self.wraps:
             return "wraps needs depth.scale, not depth.full_scale: give the metres of one step"
         return None
@@ -67,8 +83,8 @@ class DepthFiles:
 
 def read(stored: np.ndarray, section: DepthFiles) -> np.ndarray:
     """Metres (H, W) float32 of stored values, 0 where there are none."""
-    stored = one_channel(stored)
-    scale = section.scale
+    stored = _turned_back(one_channel(stored), section.rotated)
+    scale = section.scale if section.scale8 is None or stored.dtype != np.uint8 else section.scale8
     if section.full_scale is not None:
         if stored.dtype.kind == "f":
             raise DataError(f"depth.full_scale is for whole numbers, found {stored.dtype}: give depth.scale")
@@ -94,6 +110,24 @@ def marked(stored: np.ndarray, section: DepthFiles) -> np.ndarray:
     return found
 
 
+def _turned_back(stored: np.ndarray, rotated: int | None) -> np.ndarray:
+    """16-bit values whose bits are rotated to the left as they were before."""
+    if not rotated:
+        return stored
+    if stored.dtype != np.uint16:
+        raise DataError(f"depth.rotated is for files of 16 bits, found {stored.dtype}: leave it out")
+    return stored >> rotated | stored << 16 - rotated
+
+
+def place(metres: np.ndarray, section: DepthFiles, root: Path, camera: Intrinsics | None) -> np.ndarray:
+    """Metres along z, of distances along the viewing ray where they are stored so."""
+    if section.along != "ray":
+        return metres
+    if camera is None:
+        raise DataError("depth.along is ray, and no camera is known: give 'intrinsics' in the description")
+    return metres / ray_lengths(camera, metres.shape)
+
+
 def finish(metres: np.ndarray, section: DepthFiles, classes: object = None) -> np.ndarray:
     """Without what no camera measures: a single value of 1e30 m would outweigh all others."""
     return np.where(metres <= FARTHEST, metres, np.float32(0))
@@ -108,4 +142,4 @@ def write(depth: np.ndarray, section: DepthFiles) -> np.ndarray:
     return np.where(depth > 0, value, none).astype(np.uint16)
 
 
-DEPTH = Target("depth", "scalar_map", read, finish, write, length=True)
+DEPTH = Target("depth", "scalar_map", read, finish, write, length=True, place=place)

@@ -1,12 +1,14 @@
 """Class ids and instance numbers: uint8 (H, W), 255 = none."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 
 from mtl_vision.datasets import DataError
 from mtl_vision.datasets.classes import ClassSet, Palette, class_set, label_table, make_palette
+from mtl_vision.datasets.idtable import id_table
 from mtl_vision.datasets.schema import Folder, Variable
 from mtl_vision.datasets.targets.base import Target, one_channel
 from mtl_vision.datasets.text import shown
@@ -15,13 +17,17 @@ from mtl_vision.runtime.kinds import IGNORE
 
 @dataclass(frozen=True)
 class LabelFiles:
-    """Class ids as values; `first` is the id of the first class, `void` means no label."""
+    """Class ids as values; `first` is the id of the first class, `void` means no label.
+
+    table: file, from and to: a file of columns between tabs, of which one has the stored ids and another the classes'.
+    """
 
     folder: Folder = "label"
     first: int = 0
     void: int = 255
     classes: Annotated[str | list[str], "nyu13, nyu40 or a list of names"] = "nyu13"
     palette: Annotated[Palette, "a list of [red, green, blue], each 0 to 255"] | None = None
+    table: Annotated[dict[str, str], "a mapping of file, from and to"] | None = None
     key: Variable | None = None
 
     def class_set(self) -> ClassSet:
@@ -47,6 +53,8 @@ class LabelFiles:
         if not 0 <= self.first <= 65536 - count or not -65536 <= self.void <= 65535:
             expected = "expected values of 16 bits at most (a negative .void where there is none)"
             return f"first is {shown(str(self.first))}, .void {shown(str(self.void))}: {expected}"
+        if self.table is not None and set(self.table) != {"file", "from", "to"}:
+            return f"table has {shown(str(sorted(self.table)))}: expected file, from and to"
         return None
 
     def read_in(self, classes: str | None) -> ClassSet:
@@ -82,6 +90,18 @@ def read(stored: np.ndarray, section: object) -> np.ndarray:
     return rounded.astype(np.int64).clip(-(2**30), 2**30).astype(np.int32)  # OpenCV has no 64-bit images
 
 
+def place(stored: np.ndarray, section: LabelFiles, root: Path, camera: object) -> np.ndarray:
+    """The stored values, or the ids that the section's table gives for them. Raises DataError for those it lacks."""
+    if section.table is None:
+        return stored
+    known = id_table(root / section.table["file"], section.table["from"], section.table["to"])
+    values, inverse = np.unique(stored, return_inverse=True)
+    if odd := [value for value in values.tolist() if value not in known and value != section.void]:
+        raise DataError(f"label {odd[0]} is not in column '{shown(section.table['from'])}' of {section.table['file']}")
+    ids = np.array([known.get(value, section.void) for value in values.tolist()], np.int32)
+    return ids[inverse].reshape(stored.shape)
+
+
 def finish(stored: np.ndarray, section: LabelFiles, classes: ClassSet | None) -> np.ndarray:
     """Class ids in `classes`, 255 for void. Raises DataError for a value that is no class."""
     known = section.class_set()
@@ -105,5 +125,5 @@ def finish_instances(stored: np.ndarray, section: InstancesFiles, classes: Class
     return stored.astype(np.uint8)
 
 
-SEGMENTATION = Target("segmentation", "label_map", read, finish)
+SEGMENTATION = Target("segmentation", "label_map", read, finish, place=place)
 INSTANCES = Target("instances", "label_map", read, finish_instances)

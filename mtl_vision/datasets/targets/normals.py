@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -15,6 +16,7 @@ from mtl_vision.datasets.text import shown
 from mtl_vision.runtime.kinds import KINDS, normalise
 
 if TYPE_CHECKING:
+    from mtl_vision.datasets.camera import Intrinsics
     from mtl_vision.datasets.classes import ClassSet
     from mtl_vision.datasets.sample import Sample
 
@@ -27,12 +29,14 @@ class NormalsFiles:
     """Vectors (.npy, .mat), or RGB images of (n + 1) / 2, 8 or 16 bits; `derive` takes them from depth instead.
 
     Vectors far from unit length (black or grey pixels) are invalid. axes: our x, y, z in terms of the stored vector's
-    axes, for sources of another frame: [x, -y, -z] turns y and z.
+    axes, for sources of another frame: [x, -y, -z] turns y and z. turn: those that face away from the viewer are
+    turned round, as meshes have them whose makers did not mind.
     """
 
     folder: Folder = "normals"
     axes: Annotated[tuple[str, ...], "a list of three axes, such as [x, -y, -z]"] = ("x", "y", "z")
     derive: bool = False
+    turn: bool = False
     key: Variable | None = None
 
     def problem(self) -> str | None:
@@ -55,6 +59,16 @@ def read(stored: np.ndarray, section: NormalsFiles) -> np.ndarray:
     return np.stack([vectors[..., "xyz".index(a[-1])] * (-1 if a[0] == "-" else 1) for a in section.axes], axis=-1)
 
 
+def place(vectors: np.ndarray, section: NormalsFiles, root: Path, camera: Intrinsics | None) -> np.ndarray:
+    """The vectors, those that face away from the viewer turned round if they are to be."""
+    if not section.turn:
+        return vectors
+    if camera is None:
+        raise DataError("normals.turn is true, and no camera is known: give 'intrinsics' in the description")
+    away = (vectors * camera.rays(vectors.shape[:2])).sum(axis=-1, keepdims=True) > 0
+    return np.where(away, -vectors, vectors)
+
+
 def finish(vectors: np.ndarray, section: NormalsFiles, classes: ClassSet | None) -> np.ndarray:
     """At unit length; what is far from it, such as black or grey in an image, is invalid."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -72,4 +86,4 @@ def derive(sample: Sample) -> np.ndarray | None:
     return sample.intrinsics and normals_from_depth(sample.targets["depth"], sample.intrinsics)
 
 
-NORMALS = Target("normals", "unit_vector_map", read, finish, write, derive, ("depth",))
+NORMALS = Target("normals", "unit_vector_map", read, finish, write, derive, ("depth",), place=place)

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import h5py
 import layouts as layout_writers
 import numpy as np
 import scipy.io
@@ -29,7 +30,8 @@ from mtl_vision.synthetic.dataset import write_rooms
 from .damage import damaged, damaged_tree, extreme, hostile_name
 from .outcome import door, outcome
 
-LAID_OUT = ("nyu_mat", "mtan", "bts", "dump8", "tum", "scannet")  # images, .npy, .mat and lists
+# images, .npy, .mat, HDF5, lists, times, patterns and a table
+LAID_OUT = ("nyu_mat", "mtan", "bts", "dump8", "tum", "tum_times", "scannet_labels", "densedepth", "hypersim")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def make_base(folder: Path) -> Base:
 
 
 def _arrays() -> list[bytes]:
-    """Files of .npy and .mat of many types and shapes; two are pickles that would run a command."""
+    """Files of .npy, .mat and HDF5 of many types and shapes; two are pickles that would run a command."""
     found, depth = [], np.linspace(0.5, 5, 32 * 48, dtype=np.float32).reshape(32, 48)
     for array in (
         depth,
@@ -100,6 +102,11 @@ def _arrays() -> list[bytes]:
             stream = io.BytesIO()
             scipy.io.savemat(stream, {"depth": array, "other": array} if array is depth else {"depth": array})
             found.append(stream.getvalue())
+    for options in ({}, {"compression": "gzip", "shuffle": True, "chunks": (8, 16)}, {"libver": "latest"}):
+        stream = io.BytesIO()
+        with h5py.File(stream, "w", libver=options.pop("libver", None)) as file:
+            file.create_dataset("dataset", data=depth.astype(np.float16), **options)
+        found.append(stream.getvalue())
     stream = io.BytesIO()
     np.savez(stream, a=depth, b=depth)
     return [*found, stream.getvalue(), pickle.dumps(Evil())]
