@@ -15,7 +15,7 @@ GAP = 0.05  # of a mean cosine: noise, and axes that the images do not distingui
 ALIKE = 0.01  # of a mean cosine: of orders that differ by less, the one nearest to the described is taken
 FITS = 12.0  # degrees that right axes leave at most, even in images of 60 by 80
 FAR = 45.0  # degrees from the depth's normals that no noise explains
-FRAMES, WIDTH = 5, 160  # that are enough, and their width in pixels: a tenth of a second
+FRAMES, SIDE = 5, 160  # that are looked at, and their longer side in pixels: 0.2 seconds of a core at 480x640
 Maps = Sequence[tuple[np.ndarray, np.ndarray]]  # of each sample the stored normals and those of its depth, (H, W, 3)
 Axes = tuple[str, ...]  # our x, y, z in terms of the stored vector's, as in a description
 
@@ -58,7 +58,8 @@ def small_maps(depth: np.ndarray, normals: np.ndarray, camera: Intrinsics | None
     if camera is None or normals.shape[:2] != depth.shape or not (depth > 0).any():
         return []
     height, width = depth.shape
-    small = (max(round(height * WIDTH / width), 1), WIDTH) if width > WIDTH else (height, width)
+    scale = min(SIDE / max(height, width), 1)
+    small = max(round(height * scale), 1), max(round(width * scale), 1)
     depth = kind_of("depth").resize(depth / np.median(depth[depth > 0]), small)
     derived = normals_from_depth(depth, camera.resized((height, width), small))
     return [(kind_of("normals").resize(normals, small), derived)]

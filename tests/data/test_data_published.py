@@ -218,7 +218,9 @@ def test_every_form_says_where_it_was_read(name: str):
     needed = [*with_files, *(["camera"] if description.intrinsics else [])]
     missing = [key for key in needed if key not in form.taken_from]
     assert not missing, f"layouts/{name}.yaml: give {missing} in 'from'"
-    assert set(form.taken_from) <= {*description.targets(), "camera", "lists", "match"}, f"layouts/{name}.yaml: 'from' has others"
+    assert set(form.taken_from) <= {*description.targets(), "camera", "lists", "match"}, (
+        f"layouts/{name}.yaml: 'from' has others"
+    )
     for key, text in form.taken_from.items():
         said = re.search(r"\b[\w.-]+/[\w.-]+", text) or "not stated" in text.lower()
         assert said and len(text) > 20, (

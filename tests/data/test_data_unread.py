@@ -114,6 +114,12 @@ def test_as_a_description_would_name_them(layout: str, place: str, name: str, tm
     assert named(tmp_path) == [f"there, but not read: {name}"]
 
 
+def test_in_the_folder_itself(root: Path, monkeypatch: pytest.MonkeyPatch):
+    write_png(root / "train/albedo/0000.png", MAP)
+    monkeypatch.chdir(root)
+    assert named(Path()) == ["there, but not read: albedo"]
+
+
 def test_many_are_cut_short_and_shown_printable(root: Path):
     for k in range(11):
         write_png(root / f"train/more{k:02d}/0.png", MAP)
