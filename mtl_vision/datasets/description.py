@@ -34,7 +34,7 @@ SECTIONS = ("depth", "normals", "segmentation", "instances")  # the targets that
 # A given key takes the place of these of a known layout: they say the same thing in another way.
 INSTEAD = {
     "scale": ("full_scale", "offset"),
-    "full_scale": ("scale", "offset"),
+    "full_scale": ("scale", "offset", "scale8"),
     "folder": ("derive",),
     "axes": ("derive",),
     "numbered": ("lists", "columns"),

@@ -283,7 +283,7 @@ Make = Callable[[Path], None]
 
 
 @pytest.mark.parametrize("make", NO_FILES)
-@pytest.mark.parametrize("name", ["a.png", "a.npy", "a.mat", "a.tif"])
+@pytest.mark.parametrize("name", ["a.png", "a.npy", "a.mat", "a.tif", "a.hdf5"])
 def test_images_and_maps_are_regular_files(tmp_path: Path, make: Make, name: str):
     make(tmp_path / name)
     for read in (read_values, read_rgb):
@@ -352,7 +352,7 @@ def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("a.npy", MOST), ("a.mat", MOST), ("a.png", MOST), ("dataset.yaml", MOST_YAML)]
+    ("name", "size"), [("a.npy", MOST), ("a.mat", MOST), ("a.h5", MOST), ("a.png", MOST), ("dataset.yaml", MOST_YAML)]
 )
 def test_files_have_a_size_limit(tmp_path: Path, name: str, size: int):
     with (tmp_path / name).open("wb") as file:
