@@ -8,8 +8,8 @@ import numpy as np
 
 from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.images import AnyImage, as_rgb
-from mtl_vision.runtime.kinds import KINDS, Size, resize_pixels
-from mtl_vision.runtime.paint import LINE, MARGIN, PAPER, paper, write
+from mtl_vision.runtime.kinds import KINDS, Limits, Size, resize_pixels
+from mtl_vision.runtime.paint import LINE, MARGIN, PAPER, fitted, paper, write
 
 PANEL = (400, 560)  # the longer side of a panel, pixels: smaller images are enlarged, larger ones shrunk
 KEY_WIDTH = 320  # a caption and its key need this much, however narrow the image
@@ -24,13 +24,18 @@ def panel_size(image_size: Size) -> Size:
 
 
 def draw(
-    image: AnyImage, maps: Mapping[str, np.ndarray], manifest: Manifest, image_size: Size | None = None
+    image: AnyImage,
+    maps: Mapping[str, np.ndarray],
+    manifest: Manifest,
+    image_size: Size | None = None,
+    limits: Mapping[str, Limits] | None = None,
 ) -> np.ndarray:
     """Draw an image, as `predict` takes it, and its maps by output name, each of the same view and of any size.
 
-    image_size: the image's own (h, w), where `image` is a copy at another one.
-    Returns (H', W', 3) uint8 RGB. Outputs whose name is not in `maps` are left out. Scalars are coloured between
-    their own 1st and 99th percentile, near is bright.
+    image_size: the image's own (h, w), where `image` is a copy at another one. limits: by output name, the values
+    (low, high) that the colours of a scalar map span; they make pictures of a sequence comparable. Without them, from
+    the map's own 1st to its 99th percentile. Near is bright; what lies beyond has the colour of the end.
+    Returns (H', W', 3) uint8 RGB. Outputs whose name is not in `maps` are left out. No value is grey.
     """
     image = as_rgb(image, manifest.fill)
     image_size = image_size or (image.shape[0], image.shape[1])
@@ -39,13 +44,13 @@ def draw(
     cells = [(f"image  {image_size[1]} x {image_size[0]}", resize_pixels(image, size), paper(0, width))]
     for output in manifest.outputs:
         if output.name in maps:
-            shown, key = KINDS[output.kind].draw(maps[output.name], output, size, width)
-            cells.append((output.name, resize_pixels(shown, size), key))
+            span = (limits or {}).get(output.name)
+            cells.append((output.name, *KINDS[output.kind].draw(maps[output.name], output, size, width, span)))
     panels = []
     top, key_top = MARGIN + LINE, MARGIN + LINE + size[0]
     for caption, shown, key in cells:
         panel = paper(key_top + max(key.shape[0] for _, _, key in cells), MARGIN + width)
-        write(panel[MARGIN:], caption, MARGIN)
+        write(panel[MARGIN:], fitted(caption, width), MARGIN)
         panel[top:key_top, MARGIN : MARGIN + size[1]] = shown
         panel[key_top : key_top + key.shape[0], MARGIN:] = key
         panels.append(panel)

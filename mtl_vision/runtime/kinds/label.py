@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from mtl_vision.runtime.files import palette_png
-from mtl_vision.runtime.kinds.base import Kind, Limits, Output, Palette, Size, resize_pixels, warp
+from mtl_vision.runtime.kinds.base import INVALID, Kind, Limits, Output, Palette, Size, resize_pixels, warp
 from mtl_vision.runtime.paint import legend
 
 IGNORE = 255  # the label that means "no label"
@@ -61,7 +61,9 @@ class LabelMap(Kind):
         return {"share_different": float((a != b).mean())}
 
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
-        return colour_table(palette)[array]
+        table = colour_table(palette)
+        table[IGNORE] = INVALID
+        return table[array]
 
     def to_tensor_layout(self, maps: np.ndarray) -> np.ndarray:
         return maps
@@ -99,10 +101,11 @@ class LabelMap(Kind):
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         return palette_png(array, colour_table(output.palette))
 
-    def draw(self, array: np.ndarray, output: Output, size: Size, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """The key has the classes that occur, the largest first."""
-        table = colour_table(output.palette)
-        ids, counts = np.unique(array, return_counts=True)
-        names = {**{int(i): f"class {i}" for i in ids}, **dict(enumerate(output.classes)), IGNORE: "ignored"}
-        entries = [(names[i], table[i]) for i in ids[np.argsort(-counts)].tolist()]
-        return table[self.resize(array, size)], legend(entries, width)
+    def key(self, maps: Sequence[np.ndarray], output: Output, limits: Limits | None, width: int) -> np.ndarray:
+        """The classes that occur, the most frequent first."""
+        counts = np.sum([np.bincount(one.ravel(), minlength=256) for one in maps], axis=0)
+        ids = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] and i != IGNORE]
+        names = dict(enumerate(output.classes))
+        colours = self.colour(np.array(ids, np.uint8), output.palette)
+        entries = [(names.get(i, f"class {i}"), colour) for i, colour in zip(ids, colours, strict=True)]
+        return legend([*entries, *self.nothing(maps)], width)
