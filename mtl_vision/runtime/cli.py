@@ -1,6 +1,7 @@
 """The command line: run an exported model over files and folders of images."""
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from mtl_vision.runtime.images import quiet_decoders
 from mtl_vision.runtime.inputs import collect
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.pipeline import OVERVIEW, Summary, endings, run
+from mtl_vision.runtime.render import common_limits
 from mtl_vision.runtime.results import RESULTS
 from mtl_vision.runtime.terminal import printable, say
 
@@ -51,8 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if min(args.batch, args.max_pixels, 1 if args.threads is None else args.threads) < 1:
         parser.error("--batch, --max-pixels and --threads take whole numbers of 1 or more")
+    if args.range and not 0 <= args.range[0] < args.range[1] < math.inf:
+        found = " ".join(f"{value:g}" for value in args.range)
+        parser.error(f"--range takes two numbers of 0 or more, the nearer one first; found {found}")
     try:
         model = Model(args.model, args.threads)
+        limits = common_limits(model.manifest, args.range) if args.range or args.full_range else None
         longest = max(endings(model.manifest, [o.name for o in model.manifest.outputs] + [OVERVIEW], raw=True), key=len)
         report = (lambda text: None) if args.quiet else say
         items = collect(args.paths, args.out, len(os.fsencode(f".{longest}")), report)
@@ -60,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
         options = {name: getattr(args, name) for name in ("save", "raw", "resume", "batch", "max_pixels", "quiet")}
         with _finishing() as signals, quiet_decoders():  # their words would tear the progress bar; errors say it
-            summary = run(model, items, args.out, **options, stopped=lambda: bool(signals))
+            summary = run(model, items, args.out, **options, limits=limits, stopped=lambda: bool(signals))
     except KeyboardInterrupt:
         return SIGNALLED + signal.SIGINT
     except (ModelError, OSError, ValueError) as error:
@@ -111,6 +117,12 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save", metavar="NAME", nargs="+", action="extend", help="keep only these: names of outputs, overview"
     )
+    span = parser.add_mutually_exclusive_group()
+    same = "depth in metres that the colours of all overviews span, so that they can be compared, and make a film that "
+    same += "does not flicker; depth maps stay as they are (each image's own range)"
+    span.add_argument("--range", metavar=("NEAR", "FAR"), nargs=2, type=float, help=same)
+    full = "the same, with all that the model can give, such as 0 to 10 m"
+    span.add_argument("--full-range", action="store_true", help=full)
     parser.add_argument("--raw", action="store_true", help="also keep the arrays, as NAME.npz (float32; labels uint8)")
     parser.add_argument("--resume", action="store_true", help="leave out what an earlier such call has done")
     parser.add_argument("--batch", metavar="N", type=int, default=1, help="images per run of the network (1)")

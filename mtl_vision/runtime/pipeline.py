@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.files import atomic_path, atomic_write
 from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError, check
 from mtl_vision.runtime.images import decode_rgb, file_size, read_bytes
-from mtl_vision.runtime.kinds import KINDS, resize_pixels
+from mtl_vision.runtime.kinds import KINDS, Limits, resize_pixels
 from mtl_vision.runtime.predictor import Predictor, Prepared, batches, prepare
 from mtl_vision.runtime.render import draw, panel_size
 from mtl_vision.runtime.results import Item, Results
@@ -78,6 +78,7 @@ def run(
     resume: bool = False,
     batch: int = 1,
     max_pixels: int = MAX_PIXELS,
+    limits: Mapping[str, Limits] | None = None,
     quiet: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Summary:
@@ -86,7 +87,8 @@ def run(
     save: names of outputs, and "overview", that are kept (all). raw: also keep the arrays, as NAME.npz. resume: leave
     out the images that `results.jsonl` lists as done and whose files are there; its lines stay, but for those of the
     images that are done now. batch: images per run of the network: neighbours that it takes at one size. max_pixels:
-    the most that an image may have. quiet: no progress bar. stopped: called between batches; once true, what is under
+    the most that an image may have. limits: by output name, what the overviews' colours span, as `draw` takes it (each
+    image's own). quiet: no progress bar. stopped: called between batches; once true, what is under
     way is finished and the rest left.
 
     `results.jsonl` gets a line for each image, in order, as soon as its files are written: image, status (ok or
@@ -115,7 +117,8 @@ def run(
         )
         groups = batches(read, batch, lambda job: job.prepared and job.prepared.canvas.shape)
         seen = _run_network(model, groups, stopped)
-        written = _ahead(pool, lambda job: _attempt(job, _write, manifest, budget, out, save, raw), seen, workers)
+        kept = manifest, budget, out, save, raw, limits
+        written = _ahead(pool, lambda job: _attempt(job, _write, *kept), seen, workers)
         try:
             for job in progress(written, len(items), quiet):
                 results.add(job.line())
@@ -219,7 +222,15 @@ def _check_results(header: Header, most: int, written: int) -> None:
         )
 
 
-def _write(job: Job, manifest: Manifest, budget: Budget, out: Path, save: Collection[str], raw: bool) -> None:
+def _write(
+    job: Job,
+    manifest: Manifest,
+    budget: Budget,
+    out: Path,
+    save: Collection[str],
+    raw: bool,
+    limits: Mapping[str, Limits] | None,
+) -> None:
     prepared, maps, shown = job.prepared, job.maps, job.shown
     job.prepared, job.maps, job.shown = None, {}, None  # the job may wait for others before it
     assert prepared is not None and shown is not None
@@ -242,7 +253,7 @@ def _write(job: Job, manifest: Manifest, budget: Budget, out: Path, save: Collec
                 del array  # before the next is made
         if OVERVIEW in save:
             cropped = {name: prepared.crop(array) for name, array in maps.items()}
-            drawn = np.ascontiguousarray(draw(shown, cropped, manifest, prepared.size)[..., ::-1])
+            drawn = np.ascontiguousarray(draw(shown, cropped, manifest, prepared.size, limits)[..., ::-1])
             keep(f"{OVERVIEW}.jpg", cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
         if raw:
             name = f"{job.name}.npz"

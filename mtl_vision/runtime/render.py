@@ -33,8 +33,9 @@ def draw(
     """Draw an image, as `predict` takes it, and its maps by output name, each of the same view and of any size.
 
     image_size: the image's own (h, w), where `image` is a copy at another one. limits: by output name, the values
-    (low, high) that the colours of a scalar map span; they make pictures of a sequence comparable. Without them, from
-    the map's own 1st to its 99th percentile. Near is bright; what lies beyond has the colour of the end.
+    (low, high) that the colours of a scalar map span. They make the pictures of a sequence comparable, and of one size
+    whatever their keys have. Without them, from the map's own 1st to its 99th percentile. Near is bright; what lies
+    beyond has the colour of the end.
     Returns (H', W', 3) uint8 RGB. Outputs whose name is not in `maps` are left out. No value is grey.
     """
     image = as_rgb(image, manifest.fill)
@@ -46,10 +47,13 @@ def draw(
         if output.name in maps:
             span = (limits or {}).get(output.name)
             cells.append((output.name, *KINDS[output.kind].draw(maps[output.name], output, size, width, span)))
+    keys = max(key.shape[0] for _, _, key in cells)
+    if limits is not None:
+        keys = max([keys, *(KINDS[o.kind].longest_key(o, width) for o in manifest.outputs if o.name in maps)])
     panels = []
     top, key_top = MARGIN + LINE, MARGIN + LINE + size[0]
     for caption, shown, key in cells:
-        panel = paper(key_top + max(key.shape[0] for _, _, key in cells), MARGIN + width)
+        panel = paper(key_top + keys, MARGIN + width)
         write(panel[MARGIN:], fitted(caption, width), MARGIN)
         panel[top:key_top, MARGIN : MARGIN + size[1]] = shown
         panel[key_top : key_top + key.shape[0], MARGIN:] = key
@@ -58,6 +62,22 @@ def draw(
     panels += [np.full_like(panels[0], 255)] * (-len(panels) % columns)
     rows = [np.hstack(panels[i : i + columns]) for i in range(0, len(panels), columns)]
     return cv2.copyMakeBorder(np.vstack(rows), 0, MARGIN, 0, MARGIN, cv2.BORDER_CONSTANT, value=PAPER)
+
+
+def common_limits(manifest: Manifest, given: Limits | None = None) -> dict[str, Limits]:
+    """`limits` of `draw` that hold for any image: `given` for every scalar map, or each one's range in the manifest.
+
+    Raises ValueError where there is no scalar map, or where the manifest has no range.
+    """
+    scalars = [output for output in manifest.outputs if output.kind == "scalar_map"]
+    if not scalars:
+        names = ", ".join(output.name for output in manifest.outputs)
+        raise ValueError(f"expected a model with a map of numbers, such as depth, to colour; found {names}")
+    limits = {output.name: given or output.range for output in scalars}
+    for name, span in limits.items():
+        if span is None or not span[0] < span[1]:
+            raise ValueError(f"the model does not say in which range its {name} lies; give it as --range NEAR FAR")
+    return {name: span for name, span in limits.items() if span}
 
 
 def _columns(count: int, size: Size) -> int:

@@ -141,6 +141,10 @@ class Kind(ABC):
     def key(self, maps: Sequence[np.ndarray], output: Output, limits: Limits | None, width: int) -> np.ndarray:
         """What the colours of these maps mean, within `limits`: (H, width, 3) uint8 RGB."""
 
+    def longest_key(self, output: Output, width: int) -> int:
+        """The height of the key of a map that has all that a map can have."""
+        return len(self.key([np.full((1, 1, *self.tail), self.invalid, self.dtype)], output, None, width))
+
     def nothing(self, maps: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray | None]]:
         """The key's entry for invalid pixels, where there are any."""
         return [] if all(self.valid(one).all() for one in maps) else [("none", INVALID)]

@@ -98,14 +98,15 @@ class LabelMap(Kind):
     def possible(self, maps: np.ndarray, output: Output) -> np.ndarray:
         return (maps < (len(output.classes) or IGNORE)) | (maps == IGNORE)
 
+    def longest_key(self, output: Output, width: int) -> int:
+        return len(self.key([np.array([*range(len(output.classes)), IGNORE], np.uint8)], output, None, width))
+
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         return palette_png(array, colour_table(output.palette))
 
     def key(self, maps: Sequence[np.ndarray], output: Output, limits: Limits | None, width: int) -> np.ndarray:
-        """The classes that occur, the most frequent first."""
-        counts = np.sum([np.bincount(one.ravel(), minlength=256) for one in maps], axis=0)
-        ids = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] and i != IGNORE]
-        names = dict(enumerate(output.classes))
-        colours = self.colour(np.array(ids, np.uint8), output.palette)
-        entries = [(names.get(i, f"class {i}"), colour) for i, colour in zip(ids, colours, strict=True)]
+        """The classes that occur, in the order of their ids: from image to image it stays."""
+        ids = np.unique(np.concatenate([np.unique(one[self.valid(one)]) for one in maps]))
+        names = {**{int(i): f"class {i}" for i in ids}, **dict(enumerate(output.classes))}
+        entries = [(names[i], colour) for i, colour in zip(ids.tolist(), self.colour(ids, output.palette), strict=True)]
         return legend([*entries, *self.nothing(maps)], width)
