@@ -23,6 +23,7 @@ from mtl_vision.runtime.terminal import printable, say
 
 DONE, NOT_STARTED, SOME_FAILED, STOPPED, SIGNALLED = 0, 1, 2, 3, 128  # + the signal's number
 SHOWN = 5  # failures named at the end
+DEPTH_MAPS = "one channel of 16 bits or more, as depth maps have; name a file itself to run it"
 
 DESCRIPTION = """\
 Run an exported model over images, and write the results at each image's own size:
@@ -59,10 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = Model(args.model, args.threads)
         limits = common_limits(model.manifest, args.range) if args.range or args.full_range else None
-        longest = max(endings(model.manifest, [o.name for o in model.manifest.outputs] + [OVERVIEW], raw=True), key=len)
+        every = endings(model.manifest, [o.name for o in model.manifest.outputs] + [OVERVIEW], raw=True)
+        written = [f".{ending}" for ending in every]
         report = (lambda text: None) if args.quiet else say
-        items = collect(args.paths, args.out, len(os.fsencode(f".{longest}")), report)
-        if not any(os.path.exists(path) for path, _ in items):  # noqa: PTH110 - Path.exists raises for long names
+        items = collect(args.paths, args.out, max(len(os.fsencode(ending)) for ending in written), report, written)
+        if not any(os.path.exists(item.path) for item in items):  # noqa: PTH110 - Path.exists raises for long names
             raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
         options = {name: getattr(args, name) for name in ("save", "raw", "resume", "batch", "max_pixels", "quiet")}
         with _finishing() as signals, quiet_decoders():  # their words would tear the progress bar; errors say it
@@ -72,9 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ModelError, OSError, ValueError) as error:
         say(f"{parser.prog}: {error}")
         return NOT_STARTED
+    done = summary.before + summary.done + len(summary.failed)
+    if done == 0 and summary.skipped == len(items):
+        where, many = ", ".join(map(str, args.paths)), f"all {len(items)} images have" if len(items) > 1 else "one has"
+        say(f"{parser.prog}: no photos in {where}: {many} {DEPTH_MAPS}")
+        return NOT_STARTED
     if not args.quiet:
         _report(summary, args.out)
-    done = summary.before + summary.done + len(summary.failed)
+    done += summary.skipped
     if summary.stopped:
         after = f"stopped after {done} of {len(items)} images"
         say(f"{parser.prog}: {after}: {summary.stopped}; when that is put right, --resume does the rest")
@@ -147,6 +154,8 @@ def _report(summary: Summary, out: Path) -> None:
     before = f" and {summary.before} before" if summary.before else ""
     totals = f"{summary.done} done{before}, {len(summary.failed)} failed, {speed}"
     say(f"{totals}; results in {out} ({RESULTS} lists them)", sys.stdout)
+    if summary.skipped:
+        say(f"  skipped: {summary.skipped} image{'s' * (summary.skipped > 1)} of {DEPTH_MAPS}", sys.stdout)
     for path, reason in summary.failed[:SHOWN]:
         say(f"  failed: {path}: {reason}", sys.stdout)
     if len(summary.failed) > SHOWN:

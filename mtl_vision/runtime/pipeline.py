@@ -18,7 +18,7 @@ import numpy as np
 from mtl_vision.runtime.budget import Budget
 from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.files import atomic_path, atomic_write
-from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError, check
+from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError, NotAPhotoError, check
 from mtl_vision.runtime.images import decode_rgb, file_size, read_bytes
 from mtl_vision.runtime.kinds import KINDS, Limits, resize_pixels
 from mtl_vision.runtime.predictor import Predictor, Prepared, batches, prepare
@@ -38,18 +38,21 @@ class Job:
 
     path: Path
     name: str
+    found: bool = False  # in a folder: what is no photo is skipped
     width: int | None = None
     height: int | None = None
     seconds: float = 0.0
     files: list[str] = field(default_factory=list)
     error: str | None = None
+    skipped: bool = False
     prepared: Prepared | None = None
     shown: np.ndarray | None = None  # the image, at its size in the overview
     maps: dict[str, np.ndarray] = field(default_factory=dict)  # of the canvas's size
 
     def line(self) -> dict[str, Any]:
         """The job's line in the results."""
-        line = {"image": str(self.path), "status": "ok" if self.error is None else "failed"}
+        status = "ok" if self.error is None else "skipped" if self.skipped else "failed"
+        line = {"image": str(self.path), "status": status}
         same = {key: getattr(self, key) for key in ("name", "width", "height", "files", "error")}
         return line | same | {"seconds": round(self.seconds, 4)}
 
@@ -58,12 +61,14 @@ class Job:
 class Summary:
     """How a run ended: images done, (path, reason) of those that failed, and seconds on the clock.
 
-    before: images that were done before, of a run that was resumed. stopped: why the rest could not be done, if so.
+    skipped: images that are no photos. before: images that were done before, of a run that was resumed. stopped: why
+    the rest could not be done, if so.
     """
 
     done: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+    skipped: int = 0
     before: int = 0
     stopped: str | None = None
 
@@ -84,6 +89,8 @@ def run(
 ) -> Summary:
     """Run a model over image files and keep the results, at each image's own size, in the folder `out`.
 
+    items: images and their names (pairs will do). One that was `found` in a folder is skipped when it is no photo: of
+    one channel with 16 bits or more, as depth maps are.
     save: names of outputs, and "overview", that are kept (all). raw: also keep the arrays, as NAME.npz. resume: leave
     out the images that `results.jsonl` lists as done and whose files are there; its lines stay, but for those of the
     images that are done now. batch: images per run of the network: neighbours that it takes at one size. max_pixels:
@@ -91,8 +98,9 @@ def run(
     image's own). quiet: no progress bar. stopped: called between batches; once true, what is under
     way is finished and the rest left.
 
-    `results.jsonl` gets a line for each image, in order, as soon as its files are written: image, status (ok or
-    failed), name, width, height, files, error, seconds (of work on it, and of waiting for memory). An image that fails,
+    `results.jsonl` gets a line for each image, in order, as soon as its files are written: image, status (ok,
+    failed or skipped), name, width, height, files, error (why, unless it is ok), seconds (of work on it, and of waiting
+    for memory). An image that fails,
     in any step, does not stop the others; a full disk, or a `results.jsonl` that cannot be written on, ends the run,
     and the summary says so. Images share a `Budget` of memory: large ones wait for each other, one too large for it
     fails. Raises LockedError when another process writes to `out`, OSError when `out` or `results.jsonl` cannot be
@@ -108,11 +116,12 @@ def run(
     budget, save = Budget(), set(save or known)
     most = _writing(manifest, save, raw)
     with Results(out) as results, _stopping(ThreadPoolExecutor(workers)) as pool:
-        items, summary.before = results.start(items, endings(manifest, save, raw) if resume else None)
+        left, before = results.start([Item(*item) for item in items], endings(manifest, save, raw) if resume else None)
+        summary.before, summary.skipped = before["ok"], before["skipped"]
         read = _ahead(
             pool,
             lambda item: _attempt(Job(*item), _read, manifest, budget, max_pixels, most),
-            items,
+            left,
             workers + batch,
         )
         groups = batches(read, batch, lambda job: job.prepared and job.prepared.canvas.shape)
@@ -120,10 +129,12 @@ def run(
         kept = manifest, budget, out, save, raw, limits
         written = _ahead(pool, lambda job: _attempt(job, _write, *kept), seen, workers)
         try:
-            for job in progress(written, len(items), quiet):
+            for job in progress(written, len(left), quiet):
                 results.add(job.line())
                 if job.error is None:
                     summary.done += 1
+                elif job.skipped:
+                    summary.skipped += 1
                 else:
                     summary.failed.append((str(job.path), job.error))
                     say(f"failed: {job.path}: {job.error}")
@@ -164,14 +175,15 @@ def _run_network(model: Predictor, groups: Iterable[list[Job]], stopped: Callabl
     for group in groups:
         if stopped():
             return
-        ready = [job.prepared for job in group if job.prepared is not None]  # all of the group, or none
+        ready = [(job, job.prepared) for job in group if job.prepared is not None]
         started = time.perf_counter()
-        for job, maps in zip(group, model.run_prepared(ready) if ready else [], strict=False):
+        found = model.run_prepared([prepared for _, prepared in ready]) if ready else []
+        for (job, _), maps in zip(ready, found, strict=True):
             if isinstance(maps, Exception):
                 job.error = str(maps)
             else:
                 job.maps = maps
-            job.seconds += (time.perf_counter() - started) / len(group)
+            job.seconds += (time.perf_counter() - started) / len(ready)
         yield from group
 
 
@@ -184,7 +196,7 @@ def _attempt(job: Job, step: Callable[..., None], *args: Any) -> Job:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_MORE:
             raise
-        job.error = str(error) or repr(error)
+        job.error, job.skipped = str(error) or repr(error), isinstance(error, NotAPhotoError)
     job.seconds += time.perf_counter() - started
     return job
 
@@ -198,7 +210,7 @@ def _read(job: Job, manifest: Manifest, budget: Budget, max_pixels: int, written
             if large:
                 claims.enter_context(budget.claim(size))
             data = read_bytes(job.path, size)
-            header = check(data, budget.total - size, max_pixels)
+            header = check(data, budget.total - size, max_pixels, only_photos=job.found)
             _check_results(header, budget.total, written)
             claims.enter_context(budget.claim(header.reading if large else header.reading + size))
         image = decode_rgb(data, header, manifest.fill)
