@@ -32,11 +32,14 @@ Run an exported model over images, and write the results at each image's own siz
   NAME.<label map>.png        palette PNG: pixel values are class ids
   NAME.<probability map>.png  8-bit grey, 255 = probability 1
   NAME.overview.jpg           all side by side, to look at
-  results.jsonl               one line per image: status, size, time, files, error"""
+  results.jsonl               one line per image: status, size, time, files, error
+In a folder, images of one channel with 16 bits or more are skipped: they are depth maps, not photos. Results of earlier
+runs are left out. A file that is named itself is always taken."""
 
 EPILOG = """\
 exit code: 0 all done; 2 some failed (results.jsonl says which and why);
-           1 nothing could start (bad model, no images, bad arguments, another process is writing to DIR);
+           1 nothing could start (bad model, no images, or none but depth maps, bad arguments, another process is
+             writing to DIR);
            3 stopped early, as nothing more could be written (the disk is full);
            130 interrupted (Ctrl-C), 143 terminated: images under way are finished, a second signal ends it at once.
            What was finished is kept; after 3, 130 and 143 the same call with --resume does the rest."""
