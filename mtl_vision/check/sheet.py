@@ -13,7 +13,7 @@ from mtl_vision.datasets.classes import ClassSet
 from mtl_vision.datasets.files import spread
 from mtl_vision.datasets.normals import normals_from_depth
 from mtl_vision.datasets.sample import Sample
-from mtl_vision.runtime.kinds import IGNORE, KINDS
+from mtl_vision.runtime.kinds import IGNORE, INVALID, KINDS
 from mtl_vision.runtime.kinds.unit_vector import DIRECTIONS
 from mtl_vision.runtime.paint import INK, LINE, legend, paper, text_width, write
 
@@ -27,7 +27,6 @@ COLUMNS = {
 }
 GREY, RED, GREEN = (120, 120, 120), (200, 0, 0), (0, 120, 0)
 DEPTH_LINE, LABEL_LINE = (230, 20, 20), (0, 170, 255)
-NO_DEPTH = 150  # grey: black is far away
 STEP = 0.06  # of the depth; coarse sensors have steps of 4 %
 FAULTS, FAULT_LINES = 6, 4  # faults that are written, and lines of each
 Limits = tuple[float, float]  # depth that is drawn brightest and darkest, metres
@@ -96,8 +95,7 @@ def _cells(name: str, reading: Reading, classes: ClassSet | None, limits: Limits
     if (depth := targets.get("depth")) is not None:
         known = full.targets["depth"][full.targets["depth"] > 0]
         span = f"{known.min():.2f} .. {known.max():.2f} m" if known.size else "no pixel has depth"
-        drawn = KINDS["scalar_map"].colour(depth, limits=limits)
-        found["depth"] = span, np.where(depth[..., None] > 0, drawn, np.uint8(NO_DEPTH))
+        found["depth"] = span, KINDS["scalar_map"].colour(depth, limits=limits)
     normals, source = targets.get("normals"), "stored"
     if normals is None and depth is not None and sample.intrinsics is not None:
         normals, source = normals_from_depth(depth, sample.intrinsics), "derived from depth"
@@ -138,7 +136,7 @@ def _depth_and_normals(columns: Sequence[str], limits: Limits) -> Entries:
     steps = np.linspace(max(near, 1e-6), max(far, 2e-6), 6).round(1 if far > 1 else 6)
     colours = KINDS["scalar_map"].colour(steps[None].astype(np.float32), limits=limits)[0]
     entries: Entries = [("depth", None), *zip((f"{step:.3g} m" for step in steps), colours, strict=True)]
-    entries.append(("none", np.full(3, NO_DEPTH)))
+    entries.append(("none", INVALID))
     if "normals" in columns:
         colours = KINDS["unit_vector_map"].colour(np.array([list(DIRECTIONS.values())], np.float32))[0]
         entries += [("   normals", None), *zip(DIRECTIONS, colours, strict=True)]
@@ -153,4 +151,4 @@ def _classes(report: Report) -> Entries:
     share = {name: sum(one.classes.get(name, 0) for one in report.summaries.values()) for name in sets[0].names}
     colours = {name: np.array(colour) for name, colour in zip(sets[0].names, sets[0].palette, strict=True)}
     present = sorted((name for name in share if share[name] > 0), key=lambda name: -share[name])
-    return [("labels", None), *((name, colours[name]) for name in present), ("none", np.zeros(3))]
+    return [("labels", None), *((name, colours[name]) for name in present), ("none", INVALID)]

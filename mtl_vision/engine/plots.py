@@ -13,8 +13,8 @@ from mtl_vision.balancers.previous_runs import curves
 from mtl_vision.loading.loader import Batch
 from mtl_vision.models import Network
 from mtl_vision.runtime.files import atomic_path, atomic_write, png
-from mtl_vision.runtime.kinds import KINDS
-from mtl_vision.runtime.paint import LINE, paper, write
+from mtl_vision.runtime.kinds import KINDS, Output, Size, resize_pixels
+from mtl_vision.runtime.paint import LINE, MARGIN, fitted, paper, write
 from mtl_vision.tasks import Task
 
 ROWS = {
@@ -24,6 +24,7 @@ ROWS = {
     "loss": "loss $L_i$ / first",
 }
 GAP = 4  # pixels between the panel's images
+WIDTHS = (160, 320)  # of the panel's images, pixels: smaller ones are enlarged, larger ones shrunk
 
 
 def plot_weights(history: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None:
@@ -59,22 +60,44 @@ def plot_weights(history: Sequence[Mapping[str, Any]], path: Path, title: str = 
 
 @torch.inference_mode()
 def plot_panel(model: Network, tasks: Mapping[str, Task], batch: Batch, device: torch.device, path: Path) -> None:
-    """A row an image: the image, then truth and prediction of each task, side by side."""
+    """A row an image: the image, truth and prediction of each task side by side, and what their colours mean."""
     model.eval()
     predictions = model(batch.image.to(device))
-    columns = [("image", "", [image.permute(1, 2, 0).numpy() for image in batch.image])]
+    images = [image.permute(1, 2, 0).numpy() for image in batch.image]
+    size = _shown_size(images[0].shape[:2])
+    parts = [_column("image", "", [resize_pixels(image, size) for image in images])]
     for name, task in tasks.items():
-        output, kind = task.output(), KINDS[task.output().kind]
+        kind = KINDS[task.output().kind]
         truths = [kind.from_tensor_layout(one.numpy()) for one in batch.targets[name]]
-        limits = [kind.limits(truth) for truth in truths]  # one scale for both, so that they can be compared
-        for what, maps in (("truth", truths), ("predicted", task.decode(predictions[name]).cpu().numpy())):
-            images = [kind.colour(one, output.palette, span) for one, span in zip(maps, limits, strict=True)]
-            columns.append((name, what, images))
-    strips = []
-    for name, what, images in columns:
-        head, gap = paper(2 * LINE, images[0].shape[1]), paper(GAP, images[0].shape[1])
-        write(head, name)
-        write(head[LINE:], what)
-        strips.append(np.vstack([head, *(part for image in images for part in (image, gap))]))
-        strips.append(paper(len(strips[-1]), GAP))
-    atomic_write(path, png(np.hstack(strips)))
+        parts.append(_pair(task.output(), truths, list(task.decode(predictions[name]).cpu().numpy()), size))
+    height = max(len(part) for part in parts)
+    padded = [np.vstack([part, paper(height - len(part), part.shape[1])]) for part in parts]
+    atomic_write(path, png(np.hstack([half for part in padded for half in (part, paper(height, GAP))])))
+
+
+def _shown_size(size: Size) -> Size:
+    """Where titles fit above the images, and a row of them on a screen."""
+    width = min(max(size[1], WIDTHS[0]), WIDTHS[1])
+    return max(1, round(size[0] * width / size[1])), width
+
+
+def _pair(output: Output, truths: Sequence[np.ndarray], predicted: Sequence[np.ndarray], size: Size) -> np.ndarray:
+    """The two columns of a task, coloured alike, above their key."""
+    kind = KINDS[output.kind]
+    limits = kind.limits(np.stack(truths)) or kind.limits(np.stack(predicted))
+    truth, prediction = (
+        _column(output.name, what, [kind.colour(kind.resize(one, size), output.palette, limits) for one in maps])
+        for what, maps in (("truth", truths), ("predicted", predicted))
+    )
+    pair = np.hstack([truth, paper(len(truth), GAP), prediction])
+    key = kind.key([*truths, *predicted], output, limits, pair.shape[1] - MARGIN)  # apart from the next one's
+    return np.vstack([pair, paper(MARGIN, pair.shape[1]), np.hstack([key, paper(len(key), MARGIN)])])
+
+
+def _column(name: str, what: str, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Images below each other, under a title of two lines."""
+    width = images[0].shape[1]
+    head, gap = paper(2 * LINE, width), paper(GAP, width)
+    write(head, fitted(name, width))
+    write(head[LINE:], what)
+    return np.vstack([head, *(part for image in images for part in (image, gap))])

@@ -3,13 +3,15 @@
 import os
 import unicodedata
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
 from mtl_vision.runtime.files import LONGEST, shortened
 from mtl_vision.runtime.images import SUFFIXES
-from mtl_vision.runtime.results import RESULTS, Item
+from mtl_vision.runtime.results import RESULTS, Item, written_in
+
+File = tuple[Path, Path, bool]  # an image, the folder that its name begins below, whether it was found there
 
 
 def collect(
@@ -17,37 +19,43 @@ def collect(
     out: str | Path,
     ending: int = len(".segmentation.png"),
     report: Callable[[str], None] = lambda text: None,
+    written: Collection[str] = (),
 ) -> list[Item]:
     """The images in files and folders, each once, in the order given, folders sorted.
 
     A file that is named is always taken, image or not, there or not. A folder is searched with all folders in it for
-    known suffixes, in any case; hidden files and folders and the folder `out` are skipped. Links to folders are
-    followed last, to each folder once. The name is the path below the folder, without suffix; with it, or with the
-    folder in front, or numbered, where two would be the same; shortened, with a hash, where no name of a file could
-    take `ending` more bytes. `report` gets a sentence when links were followed or names shortened.
+    known suffixes, in any case; hidden files and folders and the folder `out` are left out, and so are the results of
+    earlier runs: files in and below a folder with a `results.jsonl` that end as that run's did, or as `written` says
+    that a run's do (".depth.png"). Links to folders are followed last, to each folder once. The name is the path below
+    the folder, without suffix; with it, or with the folder in front, or numbered, where two would be the same;
+    shortened, with a hash, where no name of a file could take `ending` more bytes. `report` gets a sentence when links
+    were followed, names shortened, or results left out.
     Raises ValueError when `out` is one of the folders: results would be taken for images.
     """
     out_path = os.path.realpath(out)
-    found: dict[str, tuple[Path, Path]] = {}
+    found: dict[str, File] = {}
     for path in map(Path, paths):
         if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises an error for a name that is too long
-            found.setdefault(os.path.realpath(path), (path, path.parent))
+            real = os.path.realpath(path)
+            found[real] = (*found.get(real, (path, path.parent))[:2], False)
             continue
         if os.path.realpath(path) == out_path:
             raise ValueError(f"'{path}' is both an input and the output folder; choose another output folder")
-        for file in _walk(path, out_path, report):
-            found.setdefault(os.path.realpath(file), (file, path))
+        for file in _walk(path, out_path, frozenset(written), report):
+            found.setdefault(os.path.realpath(file), (file, path, True))
     return _named(list(found.values()), ending, report)
 
 
-def _walk(folder: Path, out: str, report: Callable[[str], None]) -> Iterator[Path]:
+def _walk(folder: Path, out: str, written: frozenset[str], report: Callable[[str], None]) -> Iterator[Path]:
     """What has an image's suffix below a folder, and folders that cannot be opened, so that each fails by its name."""
-    waiting, links, seen, followed = [folder], deque[Path](), {_identity(out)}, 0
     below_out = os.path.join(out, "")  # noqa: PTH118 - with its last "/"
     apart = not os.path.realpath(folder).startswith(below_out)
+    # folders, each with how the results end that may lie there
+    waiting, links = [(folder, frozenset() if apart else written)], deque[Path]()
+    seen, followed, left_out = {_identity(out)}, 0, 0
     while waiting or links:
         linked = not waiting
-        here = links.popleft() if linked else waiting.pop()
+        here, results = (links.popleft(), frozenset[str]()) if linked else waiting.pop()
         identity = _identity(here)
         if identity in seen or (linked and apart and os.path.realpath(here).startswith(below_out)):
             continue
@@ -59,11 +67,18 @@ def _walk(folder: Path, out: str, report: Callable[[str], None]) -> Iterator[Pat
         except OSError:
             yield here
             continue
-        yield from (here / name for name, _ in kinds if Path(name).suffix.lower() in SUFFIXES)
-        waiting += [here / name for name, kind in reversed(kinds) if kind == "folder"]
+        if (RESULTS, "file") in kinds and (own := written_in(here)) is not None:
+            results |= written | own
+        images = [name for name, _ in kinds if Path(name).suffix.lower() in SUFFIXES]
+        kept = [name for name in images if not name.endswith(tuple(results))]
+        left_out += len(images) - len(kept)
+        yield from (here / name for name in kept)
+        waiting += [(here / name, results) for name, kind in reversed(kinds) if kind == "folder"]
         links += [here / name for name, kind in kinds if kind == "link"]
     if followed:
         report(f"{followed} links to folders in '{folder}' were followed")
+    if left_out:
+        report(f"{left_out} results of earlier runs in '{folder}' were left out (name a file itself to run it)")
 
 
 def _identity(folder: str | Path) -> object:
@@ -82,8 +97,8 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return "file"
 
 
-def _named(files: list[tuple[Path, Path]], ending: int, report: Callable[[str], None]) -> list[Item]:
-    """Name (path, root) pairs: the plainest of three names that no other file has, on any disk."""
+def _named(files: list[File], ending: int, report: Callable[[str], None]) -> list[Item]:
+    """Name files: the plainest of three names that no other file has, on any disk."""
     made: set[str] = set()
 
     def fitting(name: str) -> str:
@@ -93,22 +108,22 @@ def _named(files: list[tuple[Path, Path]], ending: int, report: Callable[[str], 
             made.add(fit)
         return fit
 
-    fronts = {root: Path(os.path.realpath(root)).name for root in {root for _, root in files}}
+    fronts = {root: Path(os.path.realpath(root)).name for root in {root for _, root, _ in files}}
     choices = []
-    for path, root in files:
+    for path, root, _ in files:
         below = path.relative_to(root)
         plain = (below.with_suffix(""), below, Path(fronts[root], below))
         choices.append([fitting(name.as_posix()) for name in plain])
     counts = Counter(_key(name) for names in choices for name in set(names))
-    items, taken, numbers = [], set(), defaultdict[str, Iterator[int]](lambda: count(2))
-    for (path, _), names in zip(files, choices, strict=True):
+    items, taken, numbers = list[Item](), set[str](), defaultdict[str, Iterator[int]](lambda: count(2))
+    for (path, _, found), names in zip(files, choices, strict=True):
         last = names[-1]
         name = next((n for n in names if counts[_key(n)] == 1), last)
         while _key(name) in taken:
             name = fitting(f"{last}-{next(numbers[last])}")
         taken.add(_key(name))
-        items.append((path, name))
-    if cut := sum(name in made for _, name in items):
+        items.append(Item(path, name, found))
+    if cut := sum(item.name in made for item in items):
         report(f"{cut} names are too long for their results: shortened, with a hash ({RESULTS} lists them)")
     return items
 

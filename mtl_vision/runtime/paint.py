@@ -25,6 +25,13 @@ def text_width(text: str) -> int:
     return cv2.getTextSize(_ascii(text), FONT, FONT_SCALE, 1)[0][0]
 
 
+def fitted(text: str, width: int) -> str:
+    """The text, cut short where it would take more than `width` pixels."""
+    if text_width(text) <= width:
+        return text
+    return next((cut for n in range(len(text), 0, -1) if text_width(cut := f"{text[:n]}..") <= width), "")
+
+
 def _ascii(text: str) -> str:
     """What OpenCV's font has; it crashes on file names that are not valid text."""
     return text.encode("ascii", "replace").decode()
@@ -36,8 +43,10 @@ def bar(colours: np.ndarray, limits: tuple[float, float], unit: str) -> np.ndarr
     width = colours.shape[1]
     strip = paper(2 * LINE, width)
     strip[MARGIN:LINE] = colours
-    for share in (0, 0.5, 1):
-        label = f"{low + share * (high - low):.3g} {unit}".rstrip()
+    labels = [f"{low + share * (high - low):.3g} {unit}".rstrip() for share in (0, 0.5, 1)]
+    if sum(map(text_width, labels)) + 2 * MARGIN > width:  # no room for the middle
+        labels = [fitted(labels[0], width // 2 - MARGIN), "", fitted(labels[2], width // 2 - MARGIN)]
+    for share, label in zip((0, 0.5, 1), labels, strict=True):
         write(strip[LINE:], label, round(share * (width - text_width(label))))
     return strip
 
@@ -48,6 +57,7 @@ def legend(entries: Sequence[tuple[str, np.ndarray | None]], width: int) -> np.n
     strip, x, y = paper(MARGIN + LINE, width), 0, MARGIN // 2
     for name, colour in entries:
         indent = 0 if colour is None else swatch + gap
+        name = fitted(name, width - indent)
         if x and x + indent + text_width(name) > width:
             strip, x, y = np.vstack([strip, paper(LINE, width)]), 0, y + LINE
         if colour is not None:

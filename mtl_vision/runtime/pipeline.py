@@ -4,10 +4,9 @@ import errno
 import math
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,15 @@ from mtl_vision.runtime import points
 from mtl_vision.runtime.budget import Budget
 from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.files import atomic_path, atomic_write
-from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError, check
+from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError, NotAPhotoError, check
 from mtl_vision.runtime.images import decode_rgb, file_size, read_bytes
-from mtl_vision.runtime.kinds import KINDS, Output, resize_pixels
+from mtl_vision.runtime.kinds import KINDS, Limits, Output, resize_pixels
 from mtl_vision.runtime.lens import Lens, View
 from mtl_vision.runtime.predictor import Predictor, Prepared, batches, prepare
 from mtl_vision.runtime.render import draw, panel_size
 from mtl_vision.runtime.results import Item, Results
 from mtl_vision.runtime.terminal import progress, say
+from mtl_vision.runtime.workers import ahead, stopping
 
 OVERVIEW, POINTS = "overview", "points"
 JPEG_QUALITY = 92
@@ -40,11 +40,13 @@ class Job:
 
     path: Path
     name: str
+    found: bool = False  # in a folder: what is no photo is skipped
     width: int | None = None
     height: int | None = None
     seconds: float = 0.0
     files: list[str] = field(default_factory=list)
     error: str | None = None
+    skipped: bool = False
     prepared: Prepared | None = None
     shown: np.ndarray | None = None  # the image, at its size in the overview
     colours: np.ndarray | None = None  # of the points
@@ -53,7 +55,8 @@ class Job:
 
     def line(self) -> dict[str, Any]:
         """The job's line in the results."""
-        line = {"image": str(self.path), "status": "ok" if self.error is None else "failed"}
+        status = "ok" if self.error is None else "skipped" if self.skipped else "failed"
+        line = {"image": str(self.path), "status": status}
         same = {key: getattr(self, key) for key in ("name", "width", "height", "files", "error")}
         return line | same | (self.view.line() if self.view else {}) | {"seconds": round(self.seconds, 4)}
 
@@ -62,12 +65,14 @@ class Job:
 class Summary:
     """How a run ended: images done, (path, reason) of those that failed, and seconds on the clock.
 
-    before: images that were done before, of a run that was resumed. stopped: why the rest could not be done, if so.
+    skipped: images that are no photos. before: images that were done before, of a run that was resumed. stopped: why
+    the rest could not be done, if so.
     """
 
     done: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+    skipped: int = 0
     before: int = 0
     stopped: str | None = None
 
@@ -84,21 +89,25 @@ def run(
     max_pixels: int = MAX_PIXELS,
     fov: float | None = None,
     focal: float | None = None,
+    limits: Mapping[str, Limits] | None = None,
     quiet: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Run a model over image files and keep the results, at each image's own size, in the folder `out`.
 
-    save: names of outputs, "overview" and "points", that are kept (all but the points). raw: also keep the arrays, as
-    NAME.npz. resume: leave out the images that `results.jsonl` lists as done, with this lens, and whose files are
-    there; its lines stay, but for those of the images that are done now. batch: images per run of the network:
-    neighbours that it takes at one size. max_pixels: the most that an image may have. fov or focal: of images of
-    another lens than the training camera's, as `predict` has them. quiet: no progress bar. stopped: called between
-    batches; once true, what is under way is finished and the rest left.
+    items: images and their names (pairs will do). One that was `found` in a folder is skipped when it is no photo: of
+    one channel with 16 bits or more, as depth maps are. save: names of outputs, "overview" and "points", that are kept
+    (all but the points). raw: also keep the arrays, as NAME.npz. resume: leave out the images that `results.jsonl`
+    lists as done, with this lens, and whose files are there; its lines stay, but for those of the images that are done
+    now. batch: images per run of the network: neighbours that it takes at one size. max_pixels: the most that an image
+    may have. fov or focal: of images of another lens than the training camera's, as `predict` has them. limits: by
+    output name, what the overviews' colours span, as `draw` takes it (each image's own). quiet: no progress bar.
+    stopped: called between batches; once true, what is under way is finished and the rest left.
 
-    `results.jsonl` gets a line for each image, in order, as soon as its files are written: image, status (ok or
-    failed), name, width, height, files, error, seconds (of work on it, and of waiting for memory), and, with points or
-    a lens, camera (fx, fy, cx, cy in pixels of the image, and what they are from) and depth_scale. An image that fails,
+    `results.jsonl` gets a line for each image, in order, as soon as its files are written: image, status (ok, failed or
+    skipped), name, width, height, files, error (why, unless it is ok), seconds (of work on it, and of waiting for
+    memory), and, with points or a lens, camera (fx, fy, cx, cy in pixels of the image, and what they are from) and
+    depth_scale. An image that fails,
     in any step, does not stop the others; a full disk, or a `results.jsonl` that cannot be written on, ends the run,
     and the summary says so. Images share a `Budget` of memory: large ones wait for each other, one too large for it
     fails. Raises LockedError when another process writes to `out`, OSError when `out` or `results.jsonl` cannot be
@@ -117,24 +126,27 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     workers = min(8, (os.cpu_count() or 1) + 1)
     budget = Budget()
-    with Results(out) as results, _stopping(ThreadPoolExecutor(workers)) as pool:
-        items, summary.before = results.start(
-            items, endings(manifest, save, raw) if resume else None, str(lens or Lens())
-        )
-        read = _ahead(
+    with Results(out) as results, stopping(ThreadPoolExecutor(workers)) as pool:
+        names = endings(manifest, save, raw) if resume else None
+        left, before = results.start([Item(*item) for item in items], names, str(lens or Lens()))
+        summary.before, summary.skipped = before["ok"], before["skipped"]
+        read = ahead(
             pool,
             lambda item: _attempt(Job(*item), _read, manifest, budget, max_pixels, save, raw, lens),
-            items,
+            left,
             workers + batch,
         )
         groups = batches(read, batch, lambda job: job.prepared and job.prepared.canvas.shape)
         seen = _run_network(model, groups, stopped)
-        written = _ahead(pool, lambda job: _attempt(job, _write, manifest, budget, out, save, raw), seen, workers)
+        kept = manifest, budget, out, save, raw, limits
+        written = ahead(pool, lambda job: _attempt(job, _write, *kept), seen, workers)
         try:
-            for job in progress(written, len(items), quiet):
+            for job in progress(written, len(left), quiet):
                 results.add(job.line())
                 if job.error is None:
                     summary.done += 1
+                elif job.skipped:
+                    summary.skipped += 1
                 else:
                     summary.failed.append((str(job.path), job.error))
                     say(f"failed: {job.path}: {job.error}")
@@ -150,39 +162,19 @@ def endings(manifest: Manifest, save: Collection[str], raw: bool) -> list[str]:
     return pngs + [f"{POINTS}.ply"] * (POINTS in save) + [f"{OVERVIEW}.jpg"] * (OVERVIEW in save) + ["npz"] * raw
 
 
-@contextmanager
-def _stopping(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
-    """The pool; at the end what is under way in it is finished, and what waits is left."""
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ahead(pool: ThreadPoolExecutor, step: Callable[[Any], Job], items: Iterable[Any], most: int) -> Iterator[Job]:
-    """`map(step, items)` with at most `most` items under way in the pool before the one that is waited for."""
-    under_way: deque[Future[Job]] = deque()
-    for item in items:
-        under_way.append(pool.submit(step, item))
-        del item  # only the pool holds it now
-        if len(under_way) > most:
-            yield under_way.popleft().result()
-    while under_way:
-        yield under_way.popleft().result()
-
-
 def _run_network(model: Predictor, groups: Iterable[list[Job]], stopped: Callable[[], bool]) -> Iterator[Job]:
     for group in groups:
         if stopped():
             return
-        ready = [job.prepared for job in group if job.prepared is not None]  # all of the group, or none
+        ready = [(job, job.prepared) for job in group if job.prepared is not None]
         started = time.perf_counter()
-        for job, maps in zip(group, model.run_prepared(ready) if ready else [], strict=False):
+        found = model.run_prepared([prepared for _, prepared in ready]) if ready else []
+        for (job, _), maps in zip(ready, found, strict=True):
             if isinstance(maps, Exception):
                 job.error = str(maps)
             else:
                 job.maps = maps
-            job.seconds += (time.perf_counter() - started) / len(group)
+            job.seconds += (time.perf_counter() - started) / len(ready)
         yield from group
 
 
@@ -195,7 +187,7 @@ def _attempt(job: Job, step: Callable[..., None], *args: Any) -> Job:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_MORE:
             raise
-        job.error = str(error) or repr(error)
+        job.error, job.skipped = str(error) or repr(error), isinstance(error, NotAPhotoError)
     job.seconds += time.perf_counter() - started
     return job
 
@@ -217,7 +209,7 @@ def _read(
             if large:
                 claims.enter_context(budget.claim(size))
             data = read_bytes(job.path, size)
-            header = check(data, budget.total - size, max_pixels)
+            header = check(data, budget.total - size, max_pixels, only_photos=job.found)
             _check_results(header, budget.total, _writing(manifest, save, raw, header.pixels))
             claims.enter_context(budget.claim(header.reading if large else header.reading + size))
         image = decode_rgb(data, header, manifest.fill)
@@ -249,7 +241,15 @@ def _check_results(header: Header, most: int, written: int) -> None:
         )
 
 
-def _write(job: Job, manifest: Manifest, budget: Budget, out: Path, save: Collection[str], raw: bool) -> None:
+def _write(
+    job: Job,
+    manifest: Manifest,
+    budget: Budget,
+    out: Path,
+    save: Collection[str],
+    raw: bool,
+    limits: Mapping[str, Limits] | None,
+) -> None:
     prepared, maps, shown, colours = job.prepared, job.maps, job.shown, job.colours
     job.prepared, job.maps, job.shown, job.colours = None, {}, None, None  # the job may wait for others before it
     assert prepared is not None and shown is not None
@@ -277,7 +277,7 @@ def _write(job: Job, manifest: Manifest, budget: Budget, out: Path, save: Collec
             keep(f"{POINTS}.ply", points.ply(points.cloud(depth, colours, job.view.camera, prepared.size, *normals)))
         if OVERVIEW in save:
             cropped = {name: prepared.crop(array) for name, array in maps.items()}
-            drawn = np.ascontiguousarray(draw(shown, cropped, manifest, prepared.size)[..., ::-1])
+            drawn = np.ascontiguousarray(draw(shown, cropped, manifest, prepared.size, limits)[..., ::-1])
             keep(f"{OVERVIEW}.jpg", cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
         if raw:
             name = f"{job.name}.npz"

@@ -4,7 +4,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
 from typing import TypeVar, overload
 
 import numpy as np
@@ -176,9 +175,23 @@ def letterbox(image: np.ndarray, size: Size, fill: tuple[int, int, int]) -> tupl
 
 
 def batches(items: Iterable[T], most: int, shape: Callable[[T], object]) -> Iterator[list[T]]:
-    """Neighbours of one shape, at most `most` at a time. Raises ValueError when `most` is below 1."""
+    """Neighbours of one shape, at most `most` at a time; as many others may lie among them, whose shape is None.
+
+    Raises ValueError when `most` is below 1.
+    """
     if most < 1:
         raise ValueError(f"batch is {most}: expected 1 or more")
-    for _, neighbours in groupby(items, shape):
-        while batch := list(islice(neighbours, most)):
+    batch: list[T] = []
+    shapes: list[object] = []  # of those that have one
+    for item in items:
+        own = shape(item)
+        if own is not None and shapes and own != shapes[-1]:
             yield batch
+            batch, shapes = [], []
+        batch.append(item)
+        shapes += [own] if own is not None else []
+        if len(shapes) in (0, most) or len(batch) == 2 * most:
+            yield batch
+            batch, shapes = [], []
+    if batch:
+        yield batch

@@ -8,8 +8,8 @@ import numpy as np
 
 from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.images import AnyImage, as_rgb
-from mtl_vision.runtime.kinds import KINDS, Size, resize_pixels
-from mtl_vision.runtime.paint import LINE, MARGIN, PAPER, paper, write
+from mtl_vision.runtime.kinds import KINDS, Limits, Size, resize_pixels
+from mtl_vision.runtime.paint import LINE, MARGIN, PAPER, fitted, paper, write
 
 PANEL = (400, 560)  # the longer side of a panel, pixels: smaller images are enlarged, larger ones shrunk
 KEY_WIDTH = 320  # a caption and its key need this much, however narrow the image
@@ -24,13 +24,19 @@ def panel_size(image_size: Size) -> Size:
 
 
 def draw(
-    image: AnyImage, maps: Mapping[str, np.ndarray], manifest: Manifest, image_size: Size | None = None
+    image: AnyImage,
+    maps: Mapping[str, np.ndarray],
+    manifest: Manifest,
+    image_size: Size | None = None,
+    limits: Mapping[str, Limits] | None = None,
 ) -> np.ndarray:
     """Draw an image, as `predict` takes it, and its maps by output name, each of the same view and of any size.
 
-    image_size: the image's own (h, w), where `image` is a copy at another one.
-    Returns (H', W', 3) uint8 RGB. Outputs whose name is not in `maps` are left out. Scalars are coloured between
-    their own 1st and 99th percentile, near is bright.
+    image_size: the image's own (h, w), where `image` is a copy at another one. limits: by output name, the values
+    (low, high) that the colours of a scalar map span. They make the pictures of a sequence comparable, and of one size
+    whatever their keys have. Without them, from the map's own 1st to its 99th percentile. Near is bright; what lies
+    beyond has the colour of the end.
+    Returns (H', W', 3) uint8 RGB. Outputs whose name is not in `maps` are left out. No value is grey.
     """
     image = as_rgb(image, manifest.fill)
     image_size = image_size or (image.shape[0], image.shape[1])
@@ -39,13 +45,16 @@ def draw(
     cells = [(f"image  {image_size[1]} x {image_size[0]}", resize_pixels(image, size), paper(0, width))]
     for output in manifest.outputs:
         if output.name in maps:
-            shown, key = KINDS[output.kind].draw(maps[output.name], output, size, width)
-            cells.append((output.name, resize_pixels(shown, size), key))
+            span = (limits or {}).get(output.name)
+            cells.append((output.name, *KINDS[output.kind].draw(maps[output.name], output, size, width, span)))
+    keys = max(key.shape[0] for _, _, key in cells)
+    if limits is not None:
+        keys = max([keys, *(KINDS[o.kind].longest_key(o, width) for o in manifest.outputs if o.name in maps)])
     panels = []
     top, key_top = MARGIN + LINE, MARGIN + LINE + size[0]
     for caption, shown, key in cells:
-        panel = paper(key_top + max(key.shape[0] for _, _, key in cells), MARGIN + width)
-        write(panel[MARGIN:], caption, MARGIN)
+        panel = paper(key_top + keys, MARGIN + width)
+        write(panel[MARGIN:], fitted(caption, width), MARGIN)
         panel[top:key_top, MARGIN : MARGIN + size[1]] = shown
         panel[key_top : key_top + key.shape[0], MARGIN:] = key
         panels.append(panel)
@@ -53,6 +62,22 @@ def draw(
     panels += [np.full_like(panels[0], 255)] * (-len(panels) % columns)
     rows = [np.hstack(panels[i : i + columns]) for i in range(0, len(panels), columns)]
     return cv2.copyMakeBorder(np.vstack(rows), 0, MARGIN, 0, MARGIN, cv2.BORDER_CONSTANT, value=PAPER)
+
+
+def common_limits(manifest: Manifest, given: Limits | None = None) -> dict[str, Limits]:
+    """`limits` of `draw` that hold for any image: `given` for every scalar map, or each one's range in the manifest.
+
+    Raises ValueError where there is no scalar map, or where the manifest has no range.
+    """
+    scalars = [output for output in manifest.outputs if output.kind == "scalar_map"]
+    if not scalars:
+        names = ", ".join(output.name for output in manifest.outputs)
+        raise ValueError(f"expected a model with a map of numbers, such as depth, to colour; found {names}")
+    limits = {output.name: given or output.range for output in scalars}
+    for name, span in limits.items():
+        if span is None or not span[0] < span[1]:
+            raise ValueError(f"the model does not say in which range its {name} lies; give it as --range NEAR FAR")
+    return {name: span for name, span in limits.items() if span}
 
 
 def _columns(count: int, size: Size) -> int:

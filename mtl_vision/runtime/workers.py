@@ -1,8 +1,15 @@
-"""Processes that work for another one end when it does, however it ends."""
+"""Processes and threads that work for another one: how they end, and how far they run ahead."""
 
 import multiprocessing
 import os
 import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def end_with_parent() -> None:
@@ -10,3 +17,24 @@ def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), name="end with parent", daemon=True).start()
+
+
+@contextmanager
+def stopping(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
+    """The pool; at the end what is under way in it is finished, and what waits is left."""
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def ahead(pool: ThreadPoolExecutor, step: Callable[[Any], T], items: Iterable[Any], most: int) -> Iterator[T]:
+    """`map(step, items)` with at most `most` items under way in the pool before the one that is waited for."""
+    under_way: deque[Future[T]] = deque()
+    for item in items:
+        under_way.append(pool.submit(step, item))
+        del item  # only the pool holds it now
+        if len(under_way) > most:
+            yield under_way.popleft().result()
+    while under_way:
+        yield under_way.popleft().result()

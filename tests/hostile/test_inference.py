@@ -263,7 +263,7 @@ def test_numbered_names_fit_as_well(tmp_path: Path) -> None:
     for folder in "abc":
         (tmp_path / folder / "same").mkdir(parents=True)
         (tmp_path / folder / "same" / ("x" * 238 + ".png")).touch()
-    names = [name for _, name in collect([tmp_path / f / "same" for f in "abc"], tmp_path / "out")]
+    names = [item.name for item in collect([tmp_path / f / "same" for f in "abc"], tmp_path / "out")]
     assert len(set(names)) == 3 and all(len(name.rpartition("/")[2]) <= 238 for name in names)
 
 
@@ -295,7 +295,7 @@ def test_names_that_some_disks_take_for_one_are_kept_apart(tmp_path: Path) -> No
     composed, apart = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
     for name in (composed, apart):
         (tmp_path / f"{name}.png").touch()
-    names = {unicodedata.normalize("NFC", name) for _, name in collect([tmp_path], tmp_path / "out")}
+    names = {unicodedata.normalize("NFC", item.name) for item in collect([tmp_path], tmp_path / "out")}
     assert len(names) == 2
 
 

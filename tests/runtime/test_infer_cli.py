@@ -5,15 +5,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from tiny_model import OUTPUTS, manifest
 
 from mtl_vision.runtime.cli import main
 
 ROOT = Path(__file__).parents[2]
+NO_RANGES = ("5 1", "2 2", "-1 4", "0 inf", "nan 4", "1")
 
 
 @pytest.fixture
@@ -53,6 +57,7 @@ def test_some_failed(model_file: Path, photos: Path, tmp_path: Path, capfd: pyte
         (["MODEL", "photos", "--out", "photos"], "both an input and the output"),
         (["MODEL", "photos", "--out", "photos/a.jpg"], "File exists"),
         (["MODEL", "photos", "--out", "out", "--save", "albedo"], "no output albedo; it has depth"),
+        (["MODEL", "photos", "--out", "out", "--full-range"], "give it as --range NEAR FAR"),
     ],
 )
 def test_nothing_could_start(
@@ -67,12 +72,42 @@ def test_nothing_could_start(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["m.onnx"], ["m.onnx", "a.jpg"], ["m.onnx", "a.jpg", "--out", "o", "--batch", "0"]]
+    "arguments",
+    [
+        [],
+        ["m.onnx"],
+        ["m.onnx", "a.jpg"],
+        ["m.onnx", "a.jpg", "--out", "o", "--batch", "0"],
+        *(["m.onnx", "a.jpg", "--out", "o", "--range", *span.split()] for span in NO_RANGES),
+    ],
 )
 def test_wrong_arguments_exit_with_1(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 1 and "usage:" in capsys.readouterr().err
+
+
+def test_a_range_colours_every_overview_alike_and_changes_no_map(
+    make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Grey is 3 m away: the near end of the range of a photo that is grey alone, the far end of one with black."""
+    depth, *others = OUTPUTS
+    model = str(make_model(manifest(outputs=[replace(depth, range=(0.0, 10.0)), *others])))
+    for name, level in (("a", 127), ("b", 0)):
+        image = np.full((300, 400, 3), 127, np.uint8)
+        image[:150] = level
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image)
+    paths, low = [str(tmp_path / f"{name}.png") for name in "ab"], {}
+    for options in ([], ["--range", "1", "6"], ["--full-range"]):
+        out = tmp_path / ("out" + "".join(options))
+        assert main([model, *paths, "--out", str(out), "--quiet", *options]) == 0
+        drawn = [cv2.imread(str(out / f"{name}.overview.jpg")).astype(int) for name in "ab"]
+        low[out.name] = [shown[280, 400 + 8 + 8 + 200] for shown in drawn]
+        stored = (out / "b.depth.png").read_bytes()
+        assert stored == (tmp_path / "out" / "b.depth.png").read_bytes()
+    own, given, full = (abs(a - b).max() for a, b in low.values())
+    assert own > 50 and given <= 8 and full <= 8  # JPEG
+    assert abs(low["out--range16"][0] - low["out--full-range"][0]).max() > 20
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_vision.runtime.contract import Output
-from mtl_vision.runtime.kinds import IGNORE, KINDS, normalise, resize_pixels
+from mtl_vision.runtime.kinds import IGNORE, INVALID, KINDS, normalise, resize_pixels
 
 SCALAR, VECTOR, LABEL, SHARE = (KINDS[k] for k in ("scalar_map", "unit_vector_map", "label_map", "probability_map"))
 QUARTER = np.array([[0, -1, 2], [1, 0, 0]], np.float32)  # turns a 3 x 3 map clockwise: x' = 2 - y, y' = x
@@ -109,15 +109,28 @@ def test_compare_by_hand() -> None:
 
 
 def test_colours() -> None:
+    none = INVALID.tolist()
     vectors = np.array([[(0, 0, -1), (1, 0, 0), (0, 0, 0)]], np.float32)
-    assert VECTOR.colour(vectors)[0].tolist() == [[128, 128, 0], [255, 128, 128], [0, 0, 0]]
+    assert VECTOR.colour(vectors)[0].tolist() == [[128, 128, 0], [255, 128, 128], none]
     assert LABEL.colour(np.array([[1, IGNORE]], np.uint8), palette=[(1, 2, 3), (4, 5, 6)])[0].tolist() == [
         [4, 5, 6],
-        [0, 0, 0],
+        none,
     ]
-    near, far, none = SCALAR.colour(np.array([[1, 9, 0]], np.float32))[0].astype(int)
-    assert near.sum() > far.sum() and none.sum() == 0
-    assert SCALAR.colour(np.zeros((2, 2), np.float32)).max() == 0
+    near, far, hole = SCALAR.colour(np.array([[1, 9, 0]], np.float32))[0].astype(int)
+    assert near.sum() > far.sum() and hole.tolist() == none
+    assert (SCALAR.colour(np.zeros((2, 2), np.float32)) == INVALID).all()
+
+
+@given(depth=st.floats(0.1, 9), direction=st.tuples(*[st.floats(-1, 1)] * 3), share=st.floats(0, 1))
+def test_no_value_has_the_colour_of_none(depth: float, direction: tuple[float, ...], share: float) -> None:
+    vector = normalise(np.array([[direction]], np.float32))
+    found = [
+        SCALAR.colour(np.array([[depth]], np.float32), limits=(0.5, 5)),
+        SHARE.colour(np.array([[share]], np.float32)),
+        *([VECTOR.colour(vector)] if VECTOR.valid(vector).all() else []),
+    ]
+    for shown in found:
+        assert np.abs(shown.astype(int) - INVALID).max() >= 40
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,10 +183,10 @@ def test_probabilities_are_kept_as_grey_and_drawn_on_a_ramp() -> None:
     grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     assert grey is not None and grey.dtype == np.uint8 and grey.tolist() == [[0, 255, 0, 128, 0, 255]]
     array = np.array([[0, 1, -1, 0.5]], np.float32)
-    white, blue, black, between = SHARE.colour(array)[0].tolist()
-    assert white == [255] * 3 and blue == [0, 70, 190] and black == [0] * 3 and between == [128, 162, 222]
+    white, blue, none, between = SHARE.colour(array)[0].tolist()
+    assert white == [255] * 3 and blue == [0, 70, 190] and none == INVALID.tolist() and between == [128, 162, 222]
     drawn, key = SHARE.draw(array, output, (1, 4), 320)
-    assert drawn.tolist() == [[white, blue, black, between]]
+    assert drawn.tolist() == [[white, blue, none, between]]
     assert key.shape[1] == 320 and {tuple(key[20, 0]), tuple(key[20, -1])} == {(255,) * 3, (0, 70, 190)}
 
 

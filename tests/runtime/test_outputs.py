@@ -10,10 +10,12 @@ from PIL import Image
 from tiny_model import CLASSES, OUTPUTS, PALETTE, manifest
 
 from mtl_vision.runtime.contract import Output
-from mtl_vision.runtime.kinds import KINDS, colour_table
-from mtl_vision.runtime.render import KEY_WIDTH, PANEL, draw
+from mtl_vision.runtime.kinds import INVALID, KINDS, colour_table
+from mtl_vision.runtime.paint import LINE, MARGIN, bar, fitted, legend, text_width
+from mtl_vision.runtime.render import KEY_WIDTH, PANEL, common_limits, draw
 
 DEPTH, NORMALS, SEGMENTATION = OUTPUTS
+SWATCH = (LINE - MARGIN) ** 2  # pixels
 
 
 def decoded(data: bytes) -> np.ndarray:
@@ -98,3 +100,71 @@ def test_many_outputs_make_a_grid() -> None:
 def test_the_palette_png_is_small() -> None:
     ids = np.zeros((480, 640), np.uint8)
     assert len(KINDS["label_map"].encode(ids, SEGMENTATION)) < 1000 + len(zlib.compress(ids.tobytes()))
+
+
+def areas(shown: np.ndarray) -> dict[tuple[int, ...], int]:
+    """How many pixels have each colour."""
+    colours, counts = np.unique(shown.reshape(-1, 3), axis=0, return_counts=True)
+    return {tuple(c.tolist()): int(n) for c, n in zip(colours, counts, strict=True)}
+
+
+def test_in_the_overview_no_value_is_apart_from_far_and_its_key_says_so() -> None:
+    depth = np.full((48, 64), 9, np.float32)
+    depth[:, :16], depth[:, 48:] = 0, 1
+    image, none = np.zeros((480, 640, 3), np.uint8), tuple(INVALID.tolist())
+    area, quarter = areas(draw(image, {"depth": depth}, manifest())), 420 * 560 / 4
+    assert quarter + SWATCH <= area[none] < quarter * 1.1
+    full = areas(draw(image, {"depth": np.where(depth > 0, depth, np.float32(1))}, manifest()))
+    assert full.get(none, 0) < 99, "only edges of letters"
+    normals = np.zeros((48, 64, 3), np.float32)
+    normals[:, 16:] = (0, 0, -1)
+    area = areas(draw(image, {"normals": normals}, manifest()))
+    assert quarter + SWATCH <= area[none] < quarter * 1.1 and area[128, 128, 0] > 2.9 * quarter
+
+
+def test_pictures_within_limits_can_be_compared_and_are_of_one_size() -> None:
+    """The same depth has the same colour whatever else is in the picture, and keys of any length take as much room."""
+    segmentation = Output("segmentation", "label_map", classes=[f"class of things {i}" for i in range(40)])
+    says = manifest(outputs=[DEPTH, segmentation])
+    near, far = np.full((2, 48, 64), 2, np.float32)
+    far[:24] = 1
+    image, ids = np.zeros((480, 640, 3), np.uint8), np.zeros((48, 64), np.uint8)
+    many = np.resize(np.arange(40, dtype=np.uint8), (48, 64))
+    many[0, 0] = 255
+
+    def pair(limits: dict | None) -> list[np.ndarray]:
+        return [
+            draw(image, {"depth": near, "segmentation": ids}, says, limits=limits),
+            draw(image, {"depth": far, "segmentation": many}, says, limits=limits),
+        ]
+
+    def low(shown: np.ndarray) -> list[int]:
+        return shown[400, 560 + 300].tolist()  # in the lower half of the depth
+
+    one, other = pair({"depth": (1.0, 5.0)})
+    assert one.shape == other.shape and low(one) == low(other)
+    assert low(one) == KINDS["scalar_map"].colour(near[:1, :1], limits=(1.0, 5.0))[0, 0].tolist()
+    one, other = pair(None)
+    assert one.shape != other.shape and low(one) != low(other)
+
+
+def test_common_limits_are_those_given_or_the_models() -> None:
+    edges = Output("edges", "probability_map", range=(0.0, 1.0))
+    says = manifest(outputs=[Output("depth", "scalar_map", unit="m", range=(0.0, 10.0)), NORMALS, edges])
+    assert common_limits(says) == {"depth": (0.0, 10.0)} and common_limits(says, (1.0, 4.0)) == {"depth": (1.0, 4.0)}
+    with pytest.raises(ValueError, match="does not say in which range its depth lies"):
+        common_limits(manifest())
+    with pytest.raises(ValueError, match="expected a model with a map of numbers, such as depth, to colour; found n"):
+        common_limits(manifest(outputs=[NORMALS]), (1.0, 4.0))
+
+
+@pytest.mark.parametrize("width", [1, 40, 320])
+def test_texts_are_cut_to_their_room(width: int) -> None:
+    for text in ("", "wall", "a name that is longer than that " * 9, "\N{SNOWMAN}" * 99):
+        assert text_width(fitted(text, width)) <= width or not fitted(text, width)
+    strip = legend([("a heading", None), ("a name that is longer than that " * 9, INVALID), ("wall", INVALID)], width)
+    assert strip.shape[1] == width and bar(np.zeros((1, width, 3), np.uint8), (0, 123.4), "m" * 99).shape[1] == width
+
+
+def test_the_least_room_that_a_text_needs_is_enough() -> None:
+    assert fitted("wall", text_width("wall")) == "wall" and fitted("wall", text_width("wall") - 1).endswith("..")

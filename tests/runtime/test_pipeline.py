@@ -32,7 +32,7 @@ def lines(out: Path) -> list[dict]:
 
 
 def names(*paths: Path, out: Path = Path("nowhere")) -> dict[str, str]:
-    return {name: path.name for path, name in collect(paths, out)}
+    return {name: path.name for path, name, _ in collect(paths, out)}
 
 
 def test_folders_are_searched_in_order(tmp_path: Path) -> None:
@@ -40,8 +40,8 @@ def test_folders_are_searched_in_order(tmp_path: Path) -> None:
         write_image(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no image")
     found = collect([tmp_path], tmp_path / "out")
-    assert [name for _, name in found] == ["a", "b", "sub/c", "sub/deep/d"]
-    assert all(path.is_file() for path, _ in found)
+    assert [item.name for item in found] == ["a", "b", "sub/c", "sub/deep/d"]
+    assert all(path.is_file() for path, *_ in found)
 
 
 def test_named_files_are_always_tried(tmp_path: Path) -> None:

@@ -3,14 +3,14 @@
 import struct
 
 from mtl_vision.runtime.budget import default_budget
-from mtl_vision.runtime.headers.base import Header, ImageError
+from mtl_vision.runtime.headers.base import Header, ImageError, NotAPhotoError
 from mtl_vision.runtime.headers.jpeg import jpeg
 from mtl_vision.runtime.headers.jpeg2000 import jpeg2000
 from mtl_vision.runtime.headers.png import bare, png
 from mtl_vision.runtime.headers.simple import bmp, gif, pnm, webp
 from mtl_vision.runtime.headers.tiff import can_be_flat, tiff
 
-__all__ = ["MAX_PIXELS", "Header", "ImageError", "bare", "can_be_flat", "check"]
+__all__ = ["MAX_PIXELS", "Header", "ImageError", "NotAPhotoError", "bare", "can_be_flat", "check"]
 
 MAX_PIXELS = 2**28  # a 200 megapixel phone photo passes
 
@@ -50,11 +50,12 @@ OTHERS = {
 }
 
 
-def check(data: bytes, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS) -> Header:
+def check(data: bytes, max_bytes: int | None = None, max_pixels: int = MAX_PIXELS, only_photos: bool = False) -> Header:
     """The header of an image file's bytes, when it is whole as far as can be told without decoding.
 
     max_bytes: of memory that reading the image may take, beside the file (`default_budget()`). Raises ImageError: no
-    image, another format, truncated, damaged, of more pixels or bytes. Takes a time in proportion to the file, and
+    image, another format, truncated, damaged, of more pixels or bytes; with `only_photos` NotAPhotoError: of one
+    channel with 16 bits or more, whatever its size. Takes a time in proportion to the file, and
     little memory.
     """
     max_bytes = default_budget() if max_bytes is None else max_bytes
@@ -68,6 +69,10 @@ def check(data: bytes, max_bytes: int | None = None, max_pixels: int = MAX_PIXEL
         header = read(data)
     except (struct.error, IndexError, OverflowError) as error:  # a place beyond the end
         raise ImageError("the file is truncated, or damaged: its header has no end; copy it again") from error
+    if only_photos and header.is_map:
+        raise NotAPhotoError(
+            f"one channel of {header.bits} bits: a depth map or the like, not a photo; name the file itself to run it"
+        )
     if header.pixels > max_pixels:
         raise ImageError(
             f"too large: expected at most {max_pixels / 1e6:.3g} megapixels, found {header.width} x {header.height} "

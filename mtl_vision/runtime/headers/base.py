@@ -7,6 +7,10 @@ class ImageError(ValueError):
     """The image cannot be read or used; the message says why."""
 
 
+class NotAPhotoError(ImageError):
+    """The image is a map of one number a pixel, such as depth."""
+
+
 @dataclass(frozen=True)
 class Header:
     """width, height: as stored, in pixels. channels (1, 3 or 4), bits (8 to 64): of the decoded array, at most.
@@ -28,6 +32,11 @@ class Header:
     @property
     def pixels(self) -> int:
         return self.width * self.height
+
+    @property
+    def is_map(self) -> bool:
+        """Whether it has one channel of more bits than photos have: a map, such as of depth."""
+        return self.channels == 1 and self.bits > 8
 
     @property
     def reading(self) -> int:

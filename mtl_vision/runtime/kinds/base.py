@@ -11,6 +11,7 @@ import numpy as np
 Size = tuple[int, int]  # (H, W)
 Palette = Sequence[Sequence[int]]  # (red, green, blue) of each id, 0 to 255
 Limits = tuple[float, float]  # the range of values that colours span
+INVALID = np.array((150, 150, 150), np.uint8)  # the colour of no value: black is far away
 
 
 def resize_pixels(array: np.ndarray, size: Size) -> np.ndarray:
@@ -134,15 +135,31 @@ class Kind(ABC):
 
     @abstractmethod
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
-        """The map as an image for people: (H, W, 3) uint8 RGB; invalid is black."""
+        """The map as an image for people: (H, W, 3) uint8 RGB; invalid is INVALID."""
+
+    @abstractmethod
+    def key(self, maps: Sequence[np.ndarray], output: Output, limits: Limits | None, width: int) -> np.ndarray:
+        """What the colours of these maps mean, within `limits`: (H, width, 3) uint8 RGB."""
+
+    def longest_key(self, output: Output, width: int) -> int:
+        """The height of the key of a map that has all that a map can have."""
+        return len(self.key([np.full((1, 1, *self.tail), self.invalid, self.dtype)], output, None, width))
+
+    def nothing(self, maps: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray | None]]:
+        """The key's entry for invalid pixels, where there are any."""
+        return [] if all(self.valid(one).all() for one in maps) else [("none", INVALID)]
 
     @abstractmethod
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         """The map as a PNG that other programs read."""
 
-    @abstractmethod
-    def draw(self, array: np.ndarray, output: Output, size: Size, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """The coloured map, and the key of its colours `width` pixels wide; both (H, W, 3) uint8 RGB.
+    def draw(
+        self, array: np.ndarray, output: Output, size: Size, width: int, limits: Limits | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The coloured map at another size, and the key of its colours `width` pixels wide; both (H, W, 3) uint8 RGB.
 
-        The coloured map has the map's size, or `size` where its colours must not be mixed by resizing.
+        limits: what the colours span (the map's own).
         """
+        limits = limits or self.limits(array)
+        shown = self.resize(array, size)  # before it is coloured: no two colours mix to a third one
+        return self.colour(shown, output.palette, limits), self.key([array], output, limits, width)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from mtl_vision.runtime.files import palette_png
-from mtl_vision.runtime.kinds.base import Kind, Limits, Output, Palette, Size, resize_pixels, warp
+from mtl_vision.runtime.kinds.base import INVALID, Kind, Limits, Output, Palette, Size, resize_pixels, warp
 from mtl_vision.runtime.paint import legend
 
 IGNORE = 255  # the label that means "no label"
@@ -61,7 +61,9 @@ class LabelMap(Kind):
         return {"share_different": float((a != b).mean())}
 
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
-        return colour_table(palette)[array]
+        table = colour_table(palette)
+        table[IGNORE] = INVALID
+        return table[array]
 
     def to_tensor_layout(self, maps: np.ndarray) -> np.ndarray:
         return maps
@@ -96,13 +98,15 @@ class LabelMap(Kind):
     def possible(self, maps: np.ndarray, output: Output) -> np.ndarray:
         return (maps < (len(output.classes) or IGNORE)) | (maps == IGNORE)
 
+    def longest_key(self, output: Output, width: int) -> int:
+        return len(self.key([np.array([*range(len(output.classes)), IGNORE], np.uint8)], output, None, width))
+
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         return palette_png(array, colour_table(output.palette))
 
-    def draw(self, array: np.ndarray, output: Output, size: Size, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """The key has the classes that occur, the largest first."""
-        table = colour_table(output.palette)
-        ids, counts = np.unique(array, return_counts=True)
-        names = {**{int(i): f"class {i}" for i in ids}, **dict(enumerate(output.classes)), IGNORE: "ignored"}
-        entries = [(names[i], table[i]) for i in ids[np.argsort(-counts)].tolist()]
-        return table[self.resize(array, size)], legend(entries, width)
+    def key(self, maps: Sequence[np.ndarray], output: Output, limits: Limits | None, width: int) -> np.ndarray:
+        """The classes that occur, in the order of their ids: from image to image it stays."""
+        ids = np.unique(np.concatenate([np.unique(one[self.valid(one)]) for one in maps]))
+        names = {**{int(i): f"class {i}" for i in ids}, **dict(enumerate(output.classes))}
+        entries = [(names[i], colour) for i, colour in zip(ids.tolist(), self.colour(ids, output.palette), strict=True)]
+        return legend([*entries, *self.nothing(maps)], width)

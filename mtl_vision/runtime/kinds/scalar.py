@@ -1,13 +1,15 @@
 """One number a pixel: a non-negative one such as depth in metres, or a probability such as that of an edge."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from mtl_vision.runtime.files import png
-from mtl_vision.runtime.kinds.base import Kind, Limits, Output, Palette, Size, resize_pixels, warp
-from mtl_vision.runtime.paint import bar
+from mtl_vision.runtime.kinds.base import INVALID, Kind, Limits, Output, Palette, Size, resize_pixels, warp
+from mtl_vision.runtime.paint import bar, legend
 
-NONE, CERTAIN = np.array((255, 255, 255), np.float32), np.array((0, 70, 190), np.float32)  # colours of 0 and of 1
+NEVER, CERTAIN = np.array((255, 255, 255), np.float32), np.array((0, 70, 190), np.float32)  # colours of 0 and of 1
 
 
 class ScalarMap(Kind):
@@ -54,17 +56,24 @@ class ScalarMap(Kind):
         low, high = limits or self.limits(array) or (0.0, 1.0)
         level = np.clip((array - low) / max(high - low, 1e-6), 0, 1)
         near_is_bright = cv2.applyColorMap((255 * (1 - level)).astype(np.uint8), cv2.COLORMAP_INFERNO)
-        return np.where(self.valid(array)[..., None], near_is_bright[..., ::-1], 0).astype(np.uint8)
+        return np.where(self.valid(array)[..., None], near_is_bright[..., ::-1], INVALID)
+
+    def key(self, maps: Sequence[np.ndarray], output: Output, limits: Limits | None, width: int) -> np.ndarray:
+        low, high = limits = limits or (0.0, 1.0)
+        ramp = np.linspace(max(low, 1e-6), max(high, 1e-6), width, dtype=np.float32)
+        strip = bar(self.colour(ramp[None], limits=limits), limits, output.unit)
+        nothing = self.nothing(maps)
+        return np.vstack([strip, legend(nothing, width)]) if nothing else strip
 
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         """uint16 in thousandths of the unit (metres become millimetres), at most 65535; not a number becomes 0."""
         return png(np.rint(np.nan_to_num(array * 1000.0)).clip(0, 65535).astype(np.uint16))
 
-    def draw(self, array: np.ndarray, output: Output, size: Size, width: int) -> tuple[np.ndarray, np.ndarray]:
-        array = np.where(np.isfinite(array), array, self.invalid)
-        low, high = limits = self.limits(array) or (0.0, 1.0)
-        ramp = np.linspace(max(low, 1e-6), max(high, 1e-6), width, dtype=np.float32)
-        return self.colour(array, limits=limits), bar(self.colour(ramp[None], limits=limits), limits, output.unit)
+    def draw(
+        self, array: np.ndarray, output: Output, size: Size, width: int, limits: Limits | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        finite = np.where(np.isfinite(array), array, np.float32(self.invalid))
+        return super().draw(finite, output, size, width, limits)
 
 
 class ProbabilityMap(ScalarMap):
@@ -85,7 +94,8 @@ class ProbabilityMap(ScalarMap):
 
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
         share = np.clip(np.nan_to_num(array), 0, 1)[..., None]
-        return np.where(self.valid(array)[..., None], np.rint(NONE + (CERTAIN - NONE) * share), 0).astype(np.uint8)
+        shown = np.rint(NEVER + (CERTAIN - NEVER) * share).astype(np.uint8)
+        return np.where(self.valid(array)[..., None], shown, INVALID)
 
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         """8-bit grey, 255 times the probability; invalid and not a number become 0."""

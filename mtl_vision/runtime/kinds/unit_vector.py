@@ -1,12 +1,12 @@
 """One unit vector a pixel, such as surface normals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
 from mtl_vision.runtime.files import png
-from mtl_vision.runtime.kinds.base import Kind, Limits, Output, Palette, Size, resize_pixels, warp
+from mtl_vision.runtime.kinds.base import INVALID, Kind, Limits, Output, Palette, Size, resize_pixels, warp
 from mtl_vision.runtime.paint import legend
 
 FULL_LENGTH = 32767  # what 1 becomes where maps are kept in 16 bits
@@ -65,8 +65,11 @@ class UnitVectorMap(Kind):
         return {"max_degrees": float(angle.max()), "mean_degrees": float(angle.mean())}
 
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
+        return self._rgb(array, INVALID)
+
+    def _rgb(self, array: np.ndarray, invalid: np.ndarray) -> np.ndarray:
         rgb = cv2.convertScaleAbs(array, alpha=127.5, beta=127.5)  # (n + 1) / 2 of 255, rounded
-        return np.where(self.valid(array)[..., None], rgb, np.uint8(0))
+        return np.where(self.valid(array)[..., None], rgb, invalid)
 
     def pack(self, array: np.ndarray) -> np.ndarray:
         return np.rint(array * FULL_LENGTH).astype(np.int16)
@@ -76,11 +79,11 @@ class UnitVectorMap(Kind):
 
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         """8-bit RGB of (n + 1) / 2; no vector becomes black."""
-        return png(self.colour(array))
+        return png(self._rgb(array, np.zeros(3, np.uint8)))
 
-    def draw(self, array: np.ndarray, output: Output, size: Size, width: int) -> tuple[np.ndarray, np.ndarray]:
+    def key(self, maps: Sequence[np.ndarray], output: Output, limits: Limits | None, width: int) -> np.ndarray:
         swatches = self.colour(np.array([list(DIRECTIONS.values())], np.float32))[0]
-        return self.colour(array), legend(list(zip(DIRECTIONS, swatches, strict=True)), width)
+        return legend([*zip(DIRECTIONS, swatches, strict=True), *self.nothing(maps)], width)
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
