@@ -27,6 +27,7 @@ GAIN = 0.22  # correlation that another sample's map must gain; without any faul
 REACH = 20  # places by which the numbering may be off
 LOOKED = 16  # samples whose neighbours are read for that
 NAMED = 6  # samples
+SINGULAR = {"image": "image", "depth": "depth", "normals": "normal map", "segmentation": "label map"}
 Pair = tuple[str, str]
 Place = tuple[str, int]
 
@@ -54,9 +55,9 @@ def wrong_pairs(split: SplitStatistics) -> Verdict:
     findings = {pair: finding for pair in itertools.combinations(NAMES, 2) if (finding := _compare(split, pair))}
     bad = {pair: one for pair, one in findings.items() if one.kind in ("strange", "offset", "moved")}
     if not bad:
-        if any(one.kind == "agree" for one in findings.values()):
-            return OK
-        return Verdict("unknown", "whether maps and images are of the same frames: too few outlines show it")
+        loose = _loose(findings)
+        text = f"whether {loose} are of the same frames as the rest: their outlines do not show it"
+        return Verdict("unknown", text) if loose else OK if findings else UNKNOWN
     order = ("offset", "moved", "strange")
     pair, worst = min(bad.items(), key=lambda item: (order.index(item[1].kind), -item[1].best))
     if worst.kind == "strange" and alignment(split.thumbnails) is not None:
@@ -77,7 +78,7 @@ def _compare(split: SplitStatistics, pair: Pair) -> Finding | None:
     strangers = np.maximum(first @ first.T, second @ second.T) < SIMILAR
     if np.count_nonzero(strangers) < STRANGERS:
         return Finding("unknown")
-    others, scatter = float(scores[strangers].mean()), max(float(scores[strangers].std()), SCATTER)
+    others, scatter = _usual(scores[strangers])
     own = np.diag(scores)
     surplus, error = float(own.mean()) - others, max(float(own.std()), scatter) / len(own) ** 0.5
     known = float(own.mean()), others, len(samples)
@@ -97,6 +98,12 @@ def _compare(split: SplitStatistics, pair: Pair) -> Finding | None:
     return Finding("moved", *known, best, moved={samples[i].stem: samples[j].stem for i, j in moved.items()})
 
 
+def _usual(scores: np.ndarray) -> tuple[float, float]:
+    """What strangers correlate by, and how that scatters; maps that are another's are no strangers of his."""
+    middle = float(np.median(scores))
+    return middle, max(1.48 * float(np.median(np.abs(scores - middle))), SCATTER)
+
+
 def _stacked(lines: Sequence[np.ndarray]) -> np.ndarray:
     """(n, pixels) float32 of unit length."""
     flat = np.stack(lines).reshape(len(lines), -1).astype(np.float32)
@@ -108,7 +115,7 @@ def _offset(
     own: np.ndarray,
     rows: Sequence[Place],
     columns: Sequence[Place],
-    stems: Sequence[str],
+    stems: list[str],
     scatter: float,
 ) -> tuple[int, float, int, str] | None:
     """The offset at which the second maps (columns) agree clearly better than where they are stored.
@@ -116,7 +123,8 @@ def _offset(
     With it the mean correlation then, and a row with the name of its map.
     """
     at = {place: column for column, place in enumerate(columns)}
-    best, surest = None, 5.0  # deviations, by the scatter of strangers
+    best: tuple[int, float, int, str] | None = None
+    surest = 5.0  # deviations, by the scatter of strangers
     for offset in (offset for offset in range(-REACH, REACH + 1) if offset):
         found = [(i, at[split, k + offset]) for i, (split, k) in enumerate(rows) if (split, k + offset) in at]
         if len(found) < 3:
@@ -125,7 +133,7 @@ def _offset(
         gain = float((scores[i, j] - own[i]).mean())
         sure = gain / scatter * (len(found) / 2) ** 0.5
         if gain > NOTHING and sure > surest:
-            best, surest = (offset, float(scores[i, j].mean()), i[0], stems[j[0]]), sure
+            best, surest = (offset, float(scores[i, j].mean()), int(i[0]), str(stems[j[0]])), sure
     return best
 
 
@@ -174,6 +182,20 @@ def _exchanged(first: np.ndarray, second: np.ndarray, scores: np.ndarray, scatte
     return dict(zip(i.tolist(), j.tolist(), strict=True)) if sure else {}
 
 
+def _loose(findings: Mapping[Pair, Finding]) -> str:
+    """The maps that are not known to agree with the first one, by name."""
+    names = [name for name in NAMES if any(name in pair for pair in findings)]
+    connected = set(names[:1])
+    for _ in names:
+        agreeing = (pair for pair, one in findings.items() if one.kind == "agree")
+        connected |= {name for pair in agreeing if connected & set(pair) for name in pair}
+    return _listed([name for name in names if name not in connected])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(NAMES[name] for name in names)
+
+
 def _wrong(findings: Mapping[Pair, Finding]) -> tuple[list[str], str]:
     """The maps that are others', and how that is known: what contradicts the fewest findings, then the fewest maps."""
     names = [name for name in NAMES if any(name in pair for pair in findings)]
@@ -186,33 +208,36 @@ def _wrong(findings: Mapping[Pair, Finding]) -> tuple[list[str], str]:
     choices = [some for n in range(1, len(names)) for some in itertools.combinations(names[::-1], n)]
     best = min(choices, key=cost)
     certain = [some for some in choices if cost(some) == cost(best)] == [best]
-    listed = " and ".join(NAMES[name] for name in best)
-    others = " and ".join(NAMES[name] for name in names if name not in best)
-    if certain:
-        return list(best), f"; {others} agree, so {listed} are probably wrong" if len(names) > 2 else ""
-    return list(best), f"; whether {listed} or {others} are wrong is unknown"
+    listed, others = _listed(best), _listed([name for name in names if name not in best])
+    if not certain:
+        return list(best), f"; whether {listed} or {others} are wrong is unknown"
+    return list(best), f"; the other maps ({others}) agree" if len(names) - len(best) > 1 else ""
 
 
 def _sentence(pair: Pair, found: Finding, wrong: Sequence[str]) -> str:
-    a, b = (NAMES[name] for name in pair)
-    own = f"outlines of {a} and {b} correlate by {found.own:.2f} in a sample, by {found.others:.2f} in different ones"
-    theirs, right = (b, a) if pair[1] in wrong else (a, b)
+    """What was found; in the singular, as of one map a sample."""
+    a, b = (SINGULAR[name] for name in pair)
+    own = (
+        f"outlines of {a} and {b} correlate by {found.own:.2f} within a sample, by {found.others:.2f} between "
+        "different ones"
+    )
+    forward = pair[1] in wrong
+    theirs, right = (b, a) if forward else (a, b)
     if found.kind == "offset":
-        first, last = found.example if pair[1] in wrong else found.example[::-1]
-        offset = found.offset if pair[1] in wrong else -found.offset
+        first, last = found.example if forward else found.example[::-1]
         return (
-            f"the {theirs} of {right} {first} are stored as {last}: off by {offset} in the order of the names ({own}, "
-            f"by {found.best:.2f} at that offset)"
+            f"the {theirs} of {right} {first} is stored as {last}: off by {found.offset if forward else -found.offset} "
+            f"in the order of the names ({own}, by {found.best:.2f} at that offset)"
         )
     if found.kind == "moved":
-        pairs = found.moved if pair[1] in wrong else {there: here for here, there in found.moved.items()}
-        some = ", ".join(f"that of {here} as {there}" for here, there in itertools.islice(pairs.items(), NAMED))
+        pairs = found.moved if forward else {there: here for here, there in found.moved.items()}
+        some = ", ".join(f"{here} as {there}" for here, there in itertools.islice(pairs.items(), NAMED))
         more = f" and {len(pairs) - NAMED} more" * (len(pairs) > NAMED)
         return (
-            f"the {theirs} of {len(pairs)} of {found.count} samples are stored with other samples: {some}{more} "
-            f"({own}, by {found.best:.2f} so)"
+            f"in {len(pairs)} of {found.count} samples the {theirs} is stored with another one: that of {some}{more} "
+            f"({own}, by {found.best:.2f} when they are put back)"
         )
     return (
-        f"the {theirs} fit the {right} of their own samples no better than those of others ({own}; {found.count} "
-        f"samples): they are of other frames, turned, or cut differently"
+        f"the {theirs} fits the {right} of its own sample no better than that of others ({own}; {found.count} "
+        "samples): every one is of another frame, turned, or cut differently"
     )
