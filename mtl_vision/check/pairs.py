@@ -59,7 +59,7 @@ def wrong_pairs(split: SplitStatistics) -> Verdict:
         text = f"whether {loose} are of the same frames as the rest: their outlines do not show it"
         return Verdict("unknown", text) if loose else OK if findings else UNKNOWN
     order = ("offset", "moved", "strange")
-    pair, worst = min(bad.items(), key=lambda item: (order.index(item[1].kind), -item[1].best))
+    pair, worst = min(bad.items(), key=lambda item: (order.index(item[1].kind), "image" not in item[0], -item[1].best))
     if worst.kind == "strange" and alignment(split.thumbnails) is not None:
         return UNKNOWN  # they agree once they are registered
     wrong, reason = _wrong(findings)
@@ -200,13 +200,13 @@ def _wrong(findings: Mapping[Pair, Finding]) -> tuple[list[str], str]:
     """The maps that are others', and how that is known: what contradicts the fewest findings, then the fewest maps."""
     names = [name for name in NAMES if any(name in pair for pair in findings)]
 
-    def cost(wrong: tuple[str, ...]) -> tuple[int, int]:
+    def cost(wrong: Sequence[str]) -> tuple[int, int]:
         apart = {pair: (pair[0] in wrong) != (pair[1] in wrong) for pair in findings}
         against = ((one.kind != "agree") != apart[pair] for pair, one in findings.items() if one.kind != "unknown")
         return sum(against), len(wrong)
 
-    choices = [some for n in range(1, len(names)) for some in itertools.combinations(names[::-1], n)]
-    best = min(choices, key=cost)
+    choices = [some for n in range(1, len(names)) for some in itertools.combinations(names, n)]
+    best = min(choices, key=lambda some: (*cost(some), "image" in some))
     certain = [some for some in choices if cost(some) == cost(best)] == [best]
     listed, others = _listed(best), _listed([name for name in names if name not in best])
     if not certain:

@@ -72,7 +72,10 @@ def alignment(thumbnails: Sequence[Thumbnail]) -> Alignment | None:
     if max(abs(np.log(found[0])), abs(np.log(found[1]))) < SCALE and max(map(abs, found[2:])) < SHIFT:
         return None
     none, best = _scores(lines, NONE), _scores(lines, found)
-    gain = best - none
+    half = len(lines) // 2
+    others = [(image, depth) for (image, _), (_, depth) in zip(lines, lines[half:] + lines[:half], strict=True)]
+    common = (_scores(others, found) - _scores(others, NONE)).mean()  # what all have at one place, a frame or a grid
+    gain = best - none - common
     sure = gain.mean() > SIGMAS * max(float(gain.std()), SCATTER) / len(lines) ** 0.5
     if not sure or best.mean() < max(CLEAR, GAIN * none.mean()):
         return None
