@@ -24,6 +24,7 @@ STRANGERS = 8  # pairs of different frames that show how they correlate
 SCATTER = 0.09  # of the correlation of strangers, in NYUv2; in small images it is greater
 NOTHING = 0.1  # correlation beyond that of strangers; 0.40 in NYUv2, 0.22 where the depth is 9 % too large
 GAIN = 0.22  # correlation that another sample's map must gain; without any fault 0.1 in NYUv2, 0.2 by its labels
+GAIN_OF_ALL = 0.05  # the same, of all samples together: in a video the wrong neighbour agrees nearly as well
 REACH = 20  # places by which the numbering may be off
 LOOKED = 16  # samples whose neighbours are read for that
 NAMED = 6  # samples
@@ -52,30 +53,37 @@ class Finding:
 
 def wrong_pairs(split: SplitStatistics) -> Verdict:
     """Whether the maps of a sample are of one frame, else which are not, and whose they are."""
-    findings = {pair: finding for pair in itertools.combinations(NAMES, 2) if (finding := _compare(split, pair))}
+    samples = [one for one in split.samples if "image" in one.lines]
+    if not samples:
+        return UNKNOWN
+    pictures = _stacked([one.lines["image"] for one in samples])
+    different = pictures @ pictures.T < SIMILAR
+    compared = ((pair, _compare(samples, different, pair)) for pair in itertools.combinations(NAMES, 2))
+    findings = {pair: finding for pair, finding in compared if finding is not None}
     bad = {pair: one for pair, one in findings.items() if one.kind in ("strange", "offset", "moved")}
     if not bad:
         loose = _loose(findings)
-        text = f"whether {loose} are of the same frames as the rest: their outlines do not show it"
+        text = f"whether the maps of {loose} are of the same frames as the others: their outlines do not show it"
         return Verdict("unknown", text) if loose else OK if findings else UNKNOWN
     order = ("offset", "moved", "strange")
     pair, worst = min(bad.items(), key=lambda item: (order.index(item[1].kind), "image" not in item[0], -item[1].best))
-    if worst.kind == "strange" and alignment(split.thumbnails) is not None:
+    aligned = alignment(split.thumbnails)
+    if aligned is not None and (worst.kind != "offset" or aligned.best > worst.best):
         return UNKNOWN  # they agree once they are registered
     wrong, reason = _wrong(findings)
     return fault(f"{_sentence(pair, worst, wrong)}{reason}; pair the files again from their source")
 
 
-def _compare(split: SplitStatistics, pair: Pair) -> Finding | None:
-    """How two maps go together; None where no sample has both."""
-    samples = [one for one in split.samples if pair[0] in one.lines and pair[1] in one.lines]
+def _compare(samples: Sequence[SampleStatistics], different: np.ndarray, pair: Pair) -> Finding | None:
+    """How two maps go together; None where no sample has both. different: (n, n), whether two pictures are."""
+    both = [i for i, one in enumerate(samples) if pair[0] in one.lines and pair[1] in one.lines]
+    samples, strangers = [samples[i] for i in both], different[np.ix_(both, both)]
     if not samples:
         return None
     if len(samples) < FEWEST:
         return Finding("unknown")
     first, second = (_stacked([one.lines[name] for one in samples]) for name in pair)
     scores = first @ second.T
-    strangers = np.maximum(first @ first.T, second @ second.T) < SIMILAR
     if np.count_nonzero(strangers) < STRANGERS:
         return Finding("unknown")
     others, scatter = _usual(scores[strangers])
@@ -132,7 +140,7 @@ def _offset(
         i, j = (list(side) for side in zip(*found, strict=True))
         gain = float((scores[i, j] - own[i]).mean())
         sure = gain / scatter * (len(found) / 2) ** 0.5
-        if gain > NOTHING and sure > surest:
+        if gain > GAIN_OF_ALL and sure > surest:
             best, surest = (offset, float(scores[i, j].mean()), int(i[0]), str(stems[j[0]])), sure
     return best
 

@@ -56,7 +56,8 @@ def registration(split: SplitStatistics) -> Verdict:
         f"{name} and images are not registered: their outlines correlate by {found.none:.2f} as stored, and by "
         f"{found.best:.2f} with {name} scaled by {scale} about the centre and moved by {found.right * width:+.0f} "
         f"pixels to the right and {found.down * width:+.0f} down ({len(lines)} samples; images {width} wide); export "
-        "the maps again, registered to the colour camera and cut and scaled like the images"
+        "the maps again, registered to the colour camera and cut and scaled like the images (or, where a moving camera "
+        "took them, with the depth of the same moment)"
     )
 
 
