@@ -6,9 +6,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mtl_vision.check.statistics import Thumbnail
+from mtl_vision.check.statistics import Lines, Thumbnail
+from mtl_vision.datasets.sample import Sample
 
 MARGIN = 4  # pixels at the border that are left out: a frame is the same mirrored
+GRID = (57, 76)  # the size at which outlines are kept of many samples
+LEVELS = 32  # of a deviation, in 8 bits
 NAMES = {"image": "images", "depth": "depth", "normals": "normals", "segmentation": "labels"}  # as messages name maps
 
 
@@ -16,22 +19,32 @@ def correlations(thumbnails: Sequence[Thumbnail]) -> dict[tuple[str, str], np.nd
     """By pair of maps (n, 2): how their outlines correlate as stored, and with one mirrored; NaN: one is missing."""
     found = {pair: np.full((len(thumbnails), 2), np.nan) for pair in itertools.combinations(NAMES, 2)}
     for row, thumbnail in enumerate(thumbnails):
-        lines = outlines(thumbnail)
+        lines = outlines(thumbnail.sample, thumbnail.ids)
         for a, b in itertools.combinations(lines, 2):
             found[a, b][row] = (lines[a] * lines[b]).mean(), (lines[a] * lines[b][:, ::-1]).mean()
     return found
 
 
-def outlines(one: Thumbnail) -> dict[str, np.ndarray]:
-    """Of the maps that have some, (h, w) blurred, without its border, of mean 0 and deviation 1."""
-    found = {"image": _gradient(cv2.GaussianBlur(one.sample.image, (0, 0), 1).astype(np.float32))}
-    if (depth := one.sample.targets.get("depth")) is not None:
+def outlines(sample: Sample, ids: np.ndarray | None) -> Lines:
+    """Of the maps of a small sample that have some, (h, w) blurred, without its border, of mean 0 and deviation 1."""
+    found = {"image": _gradient(cv2.GaussianBlur(sample.image, (0, 0), 1).astype(np.float32))}
+    if (depth := sample.targets.get("depth")) is not None:
         found["depth"] = np.minimum(bends(depth), 0.3)
-    if (normals := one.sample.targets.get("normals")) is not None:
+    if (normals := sample.targets.get("normals")) is not None:
         found["normals"] = np.minimum(_gradient(normals), 2)
-    if one.ids is not None:
-        found["segmentation"] = borders_of(one.ids).astype(np.float32)
+    if ids is not None:
+        found["segmentation"] = borders_of(ids).astype(np.float32)
     return {name: line for name, outline in found.items() if (line := _standard(outline)) is not None}
+
+
+def kept(lines: Lines) -> Lines:
+    """Outlines on GRID in 8 bits, 1 / LEVELS of a deviation a step."""
+    found = {}
+    for name, line in lines.items():
+        small = cv2.resize(line, GRID[::-1], interpolation=cv2.INTER_AREA)
+        small = (small - small.mean()) / max(float(small.std()), 1e-6)
+        found[name] = np.clip(np.rint(small * LEVELS), -127, 127).astype(np.int8)
+    return found
 
 
 def _gradient(array: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from mtl_vision.check.labels import unknown_ids
-from mtl_vision.check.statistics import SampleStatistics, SplitStatistics, Thumbnail
+from mtl_vision.check.outlines import kept as kept_lines
+from mtl_vision.check.outlines import outlines
+from mtl_vision.check.statistics import Lines, SampleStatistics, SplitStatistics, Thumbnail
 from mtl_vision.datasets.arrays import read_values
 from mtl_vision.datasets.description import DataError, Description
 from mtl_vision.datasets.files import spread
@@ -26,6 +29,7 @@ from mtl_vision.runtime.kinds import KINDS
 
 FEW = 0.05  # of the samples; where more lack a target, only some are meant to have it
 THUMBNAILS, WIDTH = 100, 160  # samples of a split that have one, and its width in pixels
+OUTLINED = 2000  # samples of a split whose outlines are kept, 4 KiB a map
 FINGERPRINT = (12, 16)
 WRAP = 65536  # values of 16 bits
 T = TypeVar("T")
@@ -118,11 +122,26 @@ def attempt(action: Callable[[], T], problems: list[str]) -> T | None:
 def collect(dataset: FolderDataset, most: int | None = None) -> SplitStatistics:
     """Read up to `most` samples, spread over the split; what cannot be read is among the problems of its sample."""
     indices = spread(len(dataset), most)
-    thumbnails = {indices[i] for i in spread(len(indices), THUMBNAILS)}
+    thumbnails, outlined = ({indices[i] for i in spread(len(indices), some)} for some in (THUMBNAILS, OUTLINED))
+    look = partial(look_at, dataset)
+
+    def kept(index: int) -> SampleStatistics:
+        reading = read(dataset, index)
+        one = sample_statistics(reading, dataset.description, index in thumbnails, index in outlined)
+        return replace(one, place=(dataset.split, index), look=look)
+
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:  # OpenCV and numpy release Python's lock
-        found = pool.map(lambda i: sample_statistics(read(dataset, i), dataset.description, i in thumbnails), indices)
+        found = pool.map(kept, indices)
         samples = tuple(tqdm(found, f"reading {dataset.split}", len(indices), leave=False, disable=None))
     return SplitStatistics(dataset.description, samples, _depth_bits(dataset))
+
+
+def look_at(dataset: FolderDataset, index: int) -> tuple[str, Lines] | None:
+    """Name and outlines of a sample, read again; None where there is no such index."""
+    if not 0 <= index < len(dataset):
+        return None
+    reading = read(dataset, index)
+    return reading.stem, {} if reading.sample is None else kept_lines(outlines(*_small(reading.sample, reading.ids)))
 
 
 def _depth_bits(dataset: FolderDataset) -> int | None:
@@ -135,7 +154,9 @@ def _depth_bits(dataset: FolderDataset) -> int | None:
     return None
 
 
-def sample_statistics(reading: Reading, description: Description, with_thumbnail: bool = False) -> SampleStatistics:
+def sample_statistics(
+    reading: Reading, description: Description, with_thumbnail: bool = False, with_lines: bool = True
+) -> SampleStatistics:
     kept = SampleStatistics(reading.stem, reading.problems)
     if reading.ids is not None:
         values, counts = np.unique(reading.ids, return_counts=True)
@@ -158,8 +179,10 @@ def sample_statistics(reading: Reading, description: Description, with_thumbnail
         kept.jumps = _jumps(depth, description)
     if (labels := sample.targets.get("segmentation")) is not None:
         kept.labels = np.bincount(labels.ravel(), minlength=256)
-    if with_thumbnail:
-        kept.thumbnail = _thumbnail(sample, reading.ids)
+    if with_thumbnail or with_lines:
+        small, ids = _small(sample, reading.ids)
+        kept.lines = kept_lines(outlines(small, ids)) if with_lines else {}
+        kept.thumbnail = _thumbnail(sample, small, ids) if with_thumbnail else None
     return kept
 
 
@@ -184,16 +207,22 @@ def _jumps(depth: np.ndarray, description: Description) -> int:
     return sum(int(np.count_nonzero((np.abs(a - b) > 0.95 * end) & (a > 0) & (b > 0))) for a, b in pairs)
 
 
-def _thumbnail(sample: Sample, ids: np.ndarray | None) -> Thumbnail:
+def _small(sample: Sample, ids: np.ndarray | None) -> tuple[Sample, np.ndarray | None]:
+    """The sample and its stored labels at most WIDTH wide."""
     height, width = sample.size
     small = sample.resized((max(round(height * WIDTH / width), 1), WIDTH)) if width > WIDTH else sample
+    if ids is not None:
+        rows, columns = (((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(small.size, ids.shape, strict=True))
+        ids = ids[np.ix_(rows, columns)]
+    return small, ids
+
+
+def _thumbnail(sample: Sample, small: Sample, ids: np.ndarray | None) -> Thumbnail:
+    height, width = sample.size
     derived = None
     if (depth := small.targets.get("depth")) is not None:
         h, w = small.size
         derived = normals_from_depth(depth, small.intrinsics or Intrinsics(w, w, (w - 1) / 2, (h - 1) / 2))
-    if ids is not None:
-        rows, columns = (((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(small.size, ids.shape, strict=True))
-        ids = ids[np.ix_(rows, columns)]
     middle = sample.image[height // 8 : height - height // 8].min(axis=2).mean(axis=0)
     reach = max(width // 16, 4)
     return Thumbnail(small, ids, derived, np.stack([middle[:reach], middle[::-1][:reach]]), width)

@@ -10,7 +10,9 @@ from typing import Any
 
 from mtl_vision.check import depth, labels, normals, overlap
 from mtl_vision.check.mirrored import mirrored_maps, mirrored_samples, mirrored_set
+from mtl_vision.check.pairs import wrong_pairs
 from mtl_vision.check.reading import collect, missing_files, open_split
+from mtl_vision.check.registered import registration
 from mtl_vision.check.report import Fault, Report, scenes, summarise, to_json, to_text
 from mtl_vision.check.sheet import contact_sheet
 from mtl_vision.check.statistics import SplitStatistics, Verdict
@@ -28,7 +30,7 @@ NO_TARGETS = (
 )
 Test = Callable[[SplitStatistics], Verdict]
 
-# Each by its name in the JSON. Where maps are mirrored against each other, nothing is known of the whole set.
+# Each by its name in the JSON.
 TESTS: dict[str, Test] = {
     "depth_unit": depth.unit,
     "depth_reach": depth.reach,
@@ -37,8 +39,17 @@ TESTS: dict[str, Test] = {
     "normals_frame": normals.frame,
     "normals_length": normals.length,
     "mirrored_maps": mirrored_maps,
+    "wrong_pairs": wrong_pairs,
     "mirrored_samples": mirrored_samples,
+    "registration": registration,
     "mirrored_set": mirrored_set,
+}
+# What a fault leaves unknown: maps that are mirrored against each other are not registered, and fit no image.
+HIDDEN_BY = {
+    "wrong_pairs": {"mirrored_maps"},
+    "mirrored_samples": {"wrong_pairs"},
+    "registration": {"mirrored_maps", "mirrored_samples", "wrong_pairs"},
+    "mirrored_set": {"mirrored_maps", "mirrored_samples"},
 }
 
 
@@ -150,7 +161,7 @@ def check_folder(root: Path, description: Description, classes: str | None = Non
     # no fault: some sets are split that way
     report.shared_scenes = {f"{a}/{b}": len(known[a] & known[b]) for a, b in itertools.combinations(known, 2)}
     for name, test in TESTS.items():
-        if name == "mirrored_set" and any(fault.test.startswith("mirrored") for fault in report.faults):
+        if HIDDEN_BY.get(name, set()) & {fault.test for fault in report.faults}:
             continue
         faults, unknown = run_test(name, test, statistics)
         report.faults += faults

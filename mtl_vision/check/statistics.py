@@ -13,6 +13,7 @@ from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.sentinel import Tail
 
 Fix = Callable[[Description], Description]
+Lines = dict[str, np.ndarray]  # outlines by the name of the map (outlines.py)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class SampleStatistics:
     problems: sentences, each naming a file. fingerprint: (12, 16) float32 grey image; digest: of the image's pixels.
     depth: some of its values, metres, as stored; farthest: of all; tail: the greatest as they are in the file. jumps:
     neighbours that a wrapped value would explain. labels: (256,) pixels by class; values: pixels by stored id. lengths:
-    of some of the stored normals.
+    of some of the stored normals. lines: outlines on a grid in 8 bits. place: split, and index in the order of its
+    names; look: reads the name and the outlines of the sample at another index; None where there is none.
     """
 
     stem: str
@@ -73,6 +75,9 @@ class SampleStatistics:
     values: Counter[int] = field(default_factory=Counter)
     lengths: np.ndarray | None = None
     thumbnail: Thumbnail | None = None
+    lines: Lines = field(default_factory=dict)
+    place: tuple[str, int] | None = None
+    look: Callable[[int], tuple[str, Lines] | None] | None = None
 
 
 @dataclass(frozen=True)

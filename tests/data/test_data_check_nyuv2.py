@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -145,3 +146,63 @@ def test_depth_that_wraps_and_depth_in_another_unit(part: Path):
         report = checked(part, replace(described, depth=replace(described.depth, scale=scale)))
         assert [fault.test for fault in report.faults] == tests
         assert report.fixed() == good
+
+
+def renumber(part: Path, folder: str, order: Callable[[int], list[int]]) -> None:
+    """Each sample's file gets what another one's holds; order: of how many, which."""
+    for split in ("train", "test"):
+        paths = sorted((part / split / folder).glob("*.png"))
+        stored = [path.read_bytes() for path in paths]
+        for path, i in zip(paths, order(len(paths)), strict=True):
+            path.write_bytes(stored[i])
+
+
+def test_depth_stored_three_further_on(part: Path):
+    renumber(part, "depth", lambda count: np.roll(np.arange(count), 3).tolist())
+    (fault,) = checked(part).faults
+    assert fault.test == "wrong_pairs" and fault.split is None and "off by 3 in the order of the names" in fault.text
+    (fault,) = check_folder(part, known_description("images8"), most=6).faults
+    assert fault.test == "wrong_pairs" and "off by 3 in the order" in fault.text, "their neighbours are read for it"
+
+
+@pytest.mark.parametrize(("folder", "name"), [("depth", "depth"), ("label40", "label map"), ("rgb", "image")])
+def test_maps_of_other_frames(part: Path, folder: str, name: str):
+    renumber(part, folder, lambda count: np.random.default_rng(count).permutation(count).tolist())
+    (fault,) = checked(part).faults
+    assert fault.test == "wrong_pairs" and f"the {name} fits the" in fault.text and ") agree" in fault.text
+
+
+def test_two_depth_files_swapped(part: Path):
+    renumber(part, "depth", lambda count: [5, *range(1, 5), 0, *range(6, count)])
+    faults = checked(part).faults
+    assert {fault.test for fault in faults} == {"wrong_pairs"}
+    assert all("the depth is stored with another one" in fault.text for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("scale", "right", "down"), [(0.91, 0, 0), (0.95, 0, 0), (1.05, 0, 0), (1, 8, 0), (1, 0, -8), (1.1, 6, 4)]
+)
+def test_depth_of_another_camera(part: Path, scale: float, right: float, down: float):
+    def seen(stored: np.ndarray) -> np.ndarray:
+        height, width = stored.shape
+        x, y = (1 - scale) * (width - 1) / 2 + right, (1 - scale) * (height - 1) / 2 + down
+        return cv2.warpAffine(
+            stored, np.array([[scale, 0, x], [0, scale, y]]), (width, height), flags=cv2.INTER_NEAREST
+        )
+
+    change(part, seen, "depth")
+    (fault,) = checked(part).faults
+    assert fault.test == "registration" and fault.fix is None
+    figures = re.search(
+        r"scaled by ([\d.]+) about the centre and moved by ([+-]\d+) .* right and ([+-]\d+)", fault.text
+    )
+    assert figures is not None, fault.text
+    found = [float(figure) for figure in figures.groups()]
+    np.testing.assert_allclose(found, [1 / scale, -right / scale, -down / scale], atol=2)
+    assert found[0] == pytest.approx(1 / scale, abs=0.015)
+
+
+def test_images_of_another_crop(part: Path):
+    change(part, lambda image: cv2.resize(image[12:-12, 16:-16], image.shape[1::-1]), "rgb")
+    (fault,) = checked(part).faults
+    assert fault.test == "registration" and "depth scaled by 1.09" in fault.text

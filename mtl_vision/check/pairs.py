@@ -1,0 +1,251 @@
+"""Maps that belong to other images than those that they are stored with.
+
+Outlines of two maps of one frame correlate, those of different frames do not: each map is held against the other map
+of its own sample, and against that of all others. A frame that looks nearly the same is no stranger.
+"""
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from mtl_vision.check.outlines import GRID, NAMES
+from mtl_vision.check.registered import alignment
+from mtl_vision.check.statistics import OK, UNKNOWN, SampleStatistics, SplitStatistics, Verdict, fault
+
+FEWEST = 4  # samples; of fewer nothing is known
+SIMILAR = 0.6  # correlation of two pictures' outlines: of a video's neighbours, or one view; 0.35 among NYUv2's rooms
+STRANGERS = 8  # pairs of different frames that show how they correlate
+SCATTER = 0.09  # of the correlation of strangers, in NYUv2; in small images it is greater
+NOTHING = 0.1  # correlation beyond that of strangers; 0.40 in NYUv2, 0.22 where the depth is 9 % too large
+GAIN = 0.22  # correlation that another sample's map must gain; without any fault 0.1 in NYUv2, 0.2 by its labels
+GAIN_OF_ALL = 0.05  # the same, of all samples together: in a video the wrong neighbour agrees nearly as well
+REACH = 20  # places by which the numbering may be off
+LOOKED = 16  # samples whose neighbours are read for that
+NAMED = 6  # samples
+SINGULAR = {"image": "image", "depth": "depth", "normals": "normal map", "segmentation": "label map"}
+Pair = tuple[str, str]
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How two maps go together: own, others: mean correlation of a sample's own two, and of different samples'.
+
+    offset: the second map of a sample is stored by that much further on, and so they correlate by `best`; moved: by
+    the sample's name that of the sample with whose second map it agrees; example: a name, and that of its map.
+    """
+
+    kind: Literal["agree", "strange", "offset", "moved", "unknown"]
+    own: float = 0.0
+    others: float = 0.0
+    count: int = 0
+    best: float = 0.0
+    offset: int = 0
+    example: tuple[str, str] = ("", "")
+    moved: Mapping[str, str] = field(default_factory=dict)
+
+
+def wrong_pairs(split: SplitStatistics) -> Verdict:
+    """Whether the maps of a sample are of one frame, else which are not, and whose they are."""
+    samples = [one for one in split.samples if "image" in one.lines]
+    if not samples:
+        return UNKNOWN
+    pictures = _stacked([one.lines["image"] for one in samples])
+    different = pictures @ pictures.T < SIMILAR
+    compared = ((pair, _compare(samples, different, pair)) for pair in itertools.combinations(NAMES, 2))
+    findings = {pair: finding for pair, finding in compared if finding is not None}
+    bad = {pair: one for pair, one in findings.items() if one.kind in ("strange", "offset", "moved")}
+    if not bad:
+        loose = _loose(findings)
+        text = f"whether the maps of {loose} are of the same frames as the others: their outlines do not show it"
+        return Verdict("unknown", text) if loose else OK if findings else UNKNOWN
+    order = ("offset", "moved", "strange")
+    pair, worst = min(bad.items(), key=lambda item: (order.index(item[1].kind), "image" not in item[0], -item[1].best))
+    aligned = alignment(split.thumbnails)
+    if aligned is not None and (worst.kind != "offset" or aligned.best > worst.best):
+        return UNKNOWN  # they agree once they are registered
+    wrong, reason = _wrong(findings)
+    return fault(f"{_sentence(pair, worst, wrong)}{reason}; pair the files again from their source")
+
+
+def _compare(samples: Sequence[SampleStatistics], different: np.ndarray, pair: Pair) -> Finding | None:
+    """How two maps go together; None where no sample has both. different: (n, n), whether two pictures are."""
+    both = [i for i, one in enumerate(samples) if pair[0] in one.lines and pair[1] in one.lines]
+    samples, strangers = [samples[i] for i in both], different[np.ix_(both, both)]
+    if not samples:
+        return None
+    if len(samples) < FEWEST:
+        return Finding("unknown")
+    first, second = (_stacked([one.lines[name] for one in samples]) for name in pair)
+    scores = first @ second.T
+    if np.count_nonzero(strangers) < STRANGERS:
+        return Finding("unknown")
+    others, scatter = _usual(scores[strangers])
+    own = np.diag(scores)
+    surplus, error = float(own.mean()) - others, max(float(own.std()), scatter) / len(own) ** 0.5
+    known = float(own.mean()), others, len(samples)
+    places = [one.place or ("", row) for row, one in enumerate(samples)]
+    found = _offset(scores, own, places, places, [one.stem for one in samples], scatter)
+    if found is None and surplus < 4 * error:
+        found = _further(pair, samples, scatter)
+    if found is not None:
+        offset, best, i, stem = found
+        return Finding("offset", *known, best, offset, (samples[i].stem, stem))
+    if surplus < 4 * error:
+        return Finding("strange" if surplus + 3 * error < NOTHING else "unknown", *known)
+    moved = _exchanged(first, second, np.where(strangers, scores, -1), scatter)
+    if not moved:
+        return Finding("agree", *known)
+    best = float(np.mean([scores[i, j] for i, j in moved.items()]))
+    return Finding("moved", *known, best, moved={samples[i].stem: samples[j].stem for i, j in moved.items()})
+
+
+def _usual(scores: np.ndarray) -> tuple[float, float]:
+    """What strangers correlate by, and how that scatters; maps that are another's are no strangers of his."""
+    middle = float(np.median(scores))
+    return middle, max(1.48 * float(np.median(np.abs(scores - middle))), SCATTER)
+
+
+def _stacked(lines: Sequence[np.ndarray]) -> np.ndarray:
+    """(n, pixels) float32 of unit length."""
+    flat = np.stack(lines).reshape(len(lines), -1).astype(np.float32)
+    return flat / np.linalg.norm(flat, axis=1, keepdims=True)
+
+
+def _offset(
+    scores: np.ndarray,
+    own: np.ndarray,
+    rows: Sequence[Place],
+    columns: Sequence[Place],
+    stems: list[str],
+    scatter: float,
+) -> tuple[int, float, int, str] | None:
+    """The offset at which the second maps (columns) agree clearly better than where they are stored.
+
+    With it the mean correlation then, and a row with the name of its map.
+    """
+    at = {place: column for column, place in enumerate(columns)}
+    best: tuple[int, float, int, str] | None = None
+    surest = 5.0  # deviations, by the scatter of strangers
+    for offset in (offset for offset in range(-REACH, REACH + 1) if offset):
+        found = [(i, at[split, k + offset]) for i, (split, k) in enumerate(rows) if (split, k + offset) in at]
+        if len(found) < 3:
+            continue
+        i, j = (list(side) for side in zip(*found, strict=True))
+        gain = float((scores[i, j] - own[i]).mean())
+        sure = gain / scatter * (len(found) / 2) ** 0.5
+        if gain > GAIN_OF_ALL and sure > surest:
+            best, surest = (offset, float(scores[i, j].mean()), int(i[0]), str(stems[j[0]])), sure
+    return best
+
+
+def _further(pair: Pair, samples: Sequence[SampleStatistics], scatter: float) -> tuple[int, float, int, str] | None:
+    """The same with samples that are read for it, the neighbours of a few."""
+    some = sorted({round(i) for i in np.linspace(0, len(samples) - 1, min(len(samples), LOOKED))})
+    columns = {one.place: (one.stem, one.lines) for one in samples if one.place is not None}
+    wanted = {
+        (one.place[0], one.place[1] + offset): one.look
+        for one in (samples[i] for i in some)
+        for offset in range(-REACH, REACH + 1)
+        if one.place is not None and one.look is not None
+    }
+    todo = [(place, look) for place, look in wanted.items() if place not in columns]
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        read = zip(todo, pool.map(lambda one: one[1](one[0][1]), todo), strict=True)
+        columns |= {place: found for (place, _), found in read if found is not None}
+    columns = {place: (stem, lines) for place, (stem, lines) in columns.items() if pair[1] in lines}
+    if not todo or not columns:
+        return None
+    first = _stacked([samples[i].lines[pair[0]] for i in some])
+    own = (first * _stacked([samples[i].lines[pair[1]] for i in some])).sum(axis=1)
+    scores = first @ _stacked([lines[pair[1]] for _, lines in columns.values()]).T
+    rows = [samples[i].place or ("", i) for i in some]
+    found = _offset(scores, own, rows, list(columns), [stem for stem, _ in columns.values()], scatter)
+    return None if found is None else (*found[:2], some[found[2]], found[3])
+
+
+def _exchanged(first: np.ndarray, second: np.ndarray, scores: np.ndarray, scatter: float) -> dict[int, int]:
+    """Where the second maps of some samples are stored, by sample: the assignment that fits best, if it gains enough.
+
+    scores: -1 for frames that look the same. A map that is mirrored or turned is a sample's own.
+    """
+    turned = second.reshape(-1, *GRID)
+    ways = (turned, turned[:, ::-1], turned[:, :, ::-1], turned[:, ::-1, ::-1])
+    scores = scores.copy()
+    np.fill_diagonal(scores, np.max([(first * way.reshape(second.shape)).sum(axis=1) for way in ways], axis=0) + GAIN)
+    i, j = linear_sum_assignment(scores, maximize=True)
+    i, j = i[i != j], j[i != j]
+    if not len(i):
+        return {}
+    # what chance alone finds among as many: outlines that are upside down
+    chance = first[i] @ turned[i, ::-1].reshape(len(i), -1).T
+    by_chance = float(chance[linear_sum_assignment(chance, maximize=True)].mean())
+    sure = float(scores[i, j].mean()) > by_chance + 3 * scatter / len(i) ** 0.5
+    return dict(zip(i.tolist(), j.tolist(), strict=True)) if sure else {}
+
+
+def _loose(findings: Mapping[Pair, Finding]) -> str:
+    """The maps that are not known to agree with the first one, by name."""
+    names = [name for name in NAMES if any(name in pair for pair in findings)]
+    connected = set(names[:1])
+    for _ in names:
+        agreeing = (pair for pair, one in findings.items() if one.kind == "agree")
+        connected |= {name for pair in agreeing if connected & set(pair) for name in pair}
+    return _listed([name for name in names if name not in connected])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(NAMES[name] for name in names)
+
+
+def _wrong(findings: Mapping[Pair, Finding]) -> tuple[list[str], str]:
+    """The maps that are others', and how that is known: what contradicts the fewest findings, then the fewest maps."""
+    names = [name for name in NAMES if any(name in pair for pair in findings)]
+
+    def cost(wrong: Sequence[str]) -> tuple[int, int]:
+        apart = {pair: (pair[0] in wrong) != (pair[1] in wrong) for pair in findings}
+        against = ((one.kind != "agree") != apart[pair] for pair, one in findings.items() if one.kind != "unknown")
+        return sum(against), len(wrong)
+
+    choices = [some for n in range(1, len(names)) for some in itertools.combinations(names, n)]
+    best = min(choices, key=lambda some: (*cost(some), "image" in some))
+    certain = [some for some in choices if cost(some) == cost(best)] == [best]
+    listed, others = _listed(best), _listed([name for name in names if name not in best])
+    if not certain:
+        return list(best), f"; whether {listed} or {others} are wrong is unknown"
+    return list(best), f"; the other maps ({others}) agree" if len(names) - len(best) > 1 else ""
+
+
+def _sentence(pair: Pair, found: Finding, wrong: Sequence[str]) -> str:
+    """What was found; in the singular, as of one map a sample."""
+    a, b = (SINGULAR[name] for name in pair)
+    own = (
+        f"outlines of {a} and {b} correlate by {found.own:.2f} within a sample, by {found.others:.2f} between "
+        "different ones"
+    )
+    forward = pair[1] in wrong
+    theirs, right = (b, a) if forward else (a, b)
+    if found.kind == "offset":
+        first, last = found.example if forward else found.example[::-1]
+        return (
+            f"the {theirs} of {right} {first} is stored as {last}: off by {found.offset if forward else -found.offset} "
+            f"in the order of the names ({own}, by {found.best:.2f} at that offset)"
+        )
+    if found.kind == "moved":
+        pairs = found.moved if forward else {there: here for here, there in found.moved.items()}
+        some = ", ".join(f"{here} as {there}" for here, there in itertools.islice(pairs.items(), NAMED))
+        more = f" and {len(pairs) - NAMED} more" * (len(pairs) > NAMED)
+        return (
+            f"in {len(pairs)} of {found.count} samples the {theirs} is stored with another one: that of {some}{more} "
+            f"({own}, by {found.best:.2f} when they are put back)"
+        )
+    return (
+        f"the {theirs} fits the {right} of its own sample no better than that of others ({own}; {found.count} "
+        "samples): every one is of another frame, turned, or cut differently"
+    )
