@@ -130,6 +130,7 @@ class TrainConfig:
         clip: largest norm of the model's gradient; 0 for none
         accumulate: micro-batches a step
         eval_every: epochs between evaluations during the training; 0: only at the end
+        on_nonfinite: at a step whose loss or gradient is not finite stop, or skip it; after many it stops as well
     """
 
     epochs: int = 20
@@ -140,6 +141,7 @@ class TrainConfig:
     clip: float = 0.0
     accumulate: int = 1
     eval_every: int = 0
+    on_nonfinite: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
         _within("train", self, epochs=(1, 10**6), lr=(0, 10), backbone_lr=(0, 100), weight_decay=(0, 10), warmup=(0, 1))
@@ -148,7 +150,7 @@ class TrainConfig:
 
 @dataclass
 class Config:
-    """Everything that a run is set to."""
+    """Everything that a run is set to. words: the options that it was made from, if it was."""
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -156,6 +158,7 @@ class Config:
     tasks: TasksConfig = field(default_factory=TasksConfig)
     balancer: Component = field(default_factory=lambda: Component("mtl_vision.balancers.GradNorm"))
     train: TrainConfig = field(default_factory=TrainConfig)
+    words: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.data.batch_size % self.train.accumulate:
@@ -173,7 +176,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, TasksConfig):
         return {"names": list(value.names), **plain(value.settings)}
     if is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.compare}
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -139,6 +139,11 @@ class Balancer(nn.Module):
         self._shares = None
         self.steps += 1
 
+    def forget(self) -> None:
+        """Leave a step out: nothing of the `backward` calls since the last `step` counts."""
+        self._means.clear()
+        self._shares = None
+
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """The losses of the same batches after the optimiser's step, means over micro-batches and processes."""
 

@@ -1,6 +1,7 @@
 """Checkpoints: everything that a run needs to resume as if it had never stopped."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,38 @@ from mtl_vision.runtime.files import atomic_path, atomic_write
 from mtl_vision.runtime.terminal import printable
 
 CHECKPOINT = "checkpoint.pt"
+PREVIOUS = "checkpoint.previous.pt"  # the one before it, in case that one turns out to be bad
 WEIGHTS = "model.safetensors"
 
 
-def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a training's state, and that of the random generators."""
+def generators() -> dict[str, Any]:
+    """The states of the random generators."""
     # of this process' own GPU: another machine may have another number of them
     cuda_rng = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    return {"rng": torch.get_rng_state(), "cuda_rng": cuda_rng}
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a training's state, and that of the random generators. The one before it is kept as PREVIOUS."""
+    write(path, {**state, **generators()}, path.with_name(PREVIOUS))
+
+
+def write(path: Path, state: Mapping[str, Any], previous: Path | None = None) -> None:
+    """Write a mapping with tensors; what was at `path` is then at `previous`."""
     with atomic_path(path) as work, work.open("wb") as file:
         try:
-            torch.save({**state, "rng": torch.get_rng_state(), "cuda_rng": cuda_rng}, file)
+            torch.save(state, file)
         except RuntimeError as error:  # of torch's own writer, which ends the file after an error
             cause = error.__context__
             raise cause if isinstance(cause, (OSError, KeyboardInterrupt)) else error from None
         file.flush()
-        os.fsync(file.fileno())  # it takes the place of the only other one
+        os.fsync(file.fileno())  # it takes the place of another one
+        if previous is not None and path.exists():
+            with atomic_path(previous) as link:  # a second name: there is a checkpoint at `path` at any time
+                try:
+                    link.hardlink_to(path)
+                except OSError:  # this file system has no links
+                    shutil.copyfile(path, link)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -43,7 +61,9 @@ def load(path: Path) -> dict[str, Any]:
         if cuda_rng and torch.cuda.is_available():
             torch.cuda.set_rng_state(cuda_rng[0])
     except Exception as error:
-        raise ValueError(f"{path} {weights.fault(error)}; remove it to start the run anew") from error
+        previous = path.with_name(PREVIOUS)
+        others = f", or put {previous.name}, the one before it, in its place" if previous.exists() else ""
+        raise ValueError(f"{path} {weights.fault(error)}; remove it to start the run anew{others}") from error
     return parts
 
 

@@ -13,13 +13,14 @@ from typing import Any
 from mtl_vision.balancers.previous_runs import HISTORY
 from mtl_vision.config import Config, flat
 from mtl_vision.engine import distributed
-from mtl_vision.engine.parse import read_config, resolve
+from mtl_vision.engine.parse import over, read_config
 from mtl_vision.engine.tracking import BUSY, EVENTS, is_being_trained
 from mtl_vision.runtime.files import FULL, atomic_write
 
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
-PLACES = ("root", "description", "cache", "workers")  # of data: a resumed run may find them elsewhere
+# settings that may be others when a run resumes
+MOVED = ("run.device", "train.on_nonfinite", *(f"data.{name}" for name in ("root", "description", "cache", "workers")))
 LONGEST = 250  # bytes of a run's name: 255 are the most on a disk, with an ending
 NAME = 40  # letters of a data set's name that a run's name has
 
@@ -124,18 +125,14 @@ def resumed_folder(config: Config) -> tuple[Path, Config]:
     if is_being_trained(folder):
         raise ValueError(BUSY.format(folder))
     old = read_config(folder / CONFIG)
-    defaults, begun = flat(resolve()), flat(old)
-    given = {key: value for key, value in flat(config).items() if value != defaults.get(key)}
-    moved = {name: given.pop(f"data.{name}") for name in PLACES if f"data.{name}" in given}
-    device = given.pop("run.device", old.run.device)
-    for key, value in given.items():
-        if key not in ("run.name", "run.dir", "run.resume") and value != begun.get(key):
+    given, begun = over(old, config), flat(old)
+    for key, value in flat(given).items():
+        if key not in ("run.name", "run.dir", "run.resume", *MOVED) and value != begun.get(key):
             raise ValueError(
                 f"{folder} was begun with {key} = {begun.get(key)}, found {value} now: a resumed run keeps its config; "
                 "leave the option out, or begin a new run"
             )
-    run = replace(old.run, resume=True, dir=config.run.dir, name=folder.name, device=device)
-    return folder, replace(old, run=run, data=replace(old.data, **moved))
+    return folder, replace(given, run=replace(given.run, resume=True, dir=config.run.dir, name=folder.name))
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

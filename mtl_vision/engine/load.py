@@ -1,7 +1,7 @@
 """Open a finished run again: its network with its weights, its tasks, its metrics."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,18 @@ def load_run(folder: Path) -> Trained:
                 f"{folder} is not {what}: expected {name} in it, found {found}; train with mtl-train, which "
                 "resumes an interrupted run by --run.resume"
             )
+    parts = make_parts(folder)
+    checkpoint.load_weights(parts.model, folder / checkpoint.WEIGHTS)
+    return replace(parts, model=parts.model.eval(), metrics=_metrics(folder / METRICS))
+
+
+def make_parts(folder: Path) -> Trained:
+    """What a run directory's config and description make: tasks, and a network without its weights."""
     config = read_config(folder / CONFIG)
     description = read_description(folder / FILE_NAME)
     labels = description.segmentation
     tasks = build.make_tasks(config.tasks, labels and labels.class_set())
-    model = build.make_network(config, tasks, pretrained=False)
-    checkpoint.load_weights(model, folder / checkpoint.WEIGHTS)
-    return Trained(folder, config, description, tasks, model.eval(), _metrics(folder / METRICS))
+    return Trained(folder, config, description, tasks, build.make_network(config, tasks, pretrained=False), {})
 
 
 def _metrics(path: Path) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,7 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from mtl_vision.balancers import Balancer, Shared, TaskMeans
-from mtl_vision.engine import distributed
+from mtl_vision.engine import checkpoint, distributed, nonfinite
+from mtl_vision.engine.nonfinite import NonFiniteError, OnNonFinite, Skipped
 from mtl_vision.engine.tracking import Tracker
 from mtl_vision.loading.loader import Batch, Loader
 from mtl_vision.models import Network
@@ -39,30 +40,71 @@ class Trainer:
     precision: torch.dtype = torch.float32
     clip: float = 0.0
     accumulate: int = 1
-    steps: int = 0
+    on_nonfinite: OnNonFinite = "stop"
+    steps: int = 0  # those that were left out among them
     epochs: int = 0  # done
+    skipped: Skipped = field(default_factory=Skipped)
     made_with: Mapping[str, Any] = field(default_factory=dict)  # what a checkpoint's training must have had as well
 
     def step(self, batches: list[Batch]) -> dict[str, Tensor]:
-        """One optimiser step over micro-batches. Returns the losses, by task, left on the device."""
+        """One optimiser step over micro-batches. Returns the losses, by task, left on the device.
+
+        Where a loss or a gradient is not finite nothing is changed: the step is left out, or raises NonFiniteError.
+        """
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
+        rng, means = checkpoint.generators(), TaskMeans()
+        buffers = [buffer.clone() for buffer in self.model.buffers()] if self.on_nonfinite == "skip" else []
+        try:
+            shares = self._gradients(batches, means)
+            self.balancer.step(distributed.mean, shares)
+        except FloatingPointError as error:
+            self._leave_out(str(error), batches, rng, buffers)
+            self._next()
+            return means.here()
+        if self.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimizer.step()
+        self.skipped.row = 0
+        self._next()
+        if self.balancer.wants_after_step:
+            self._after_step(batches, shares)
+        return means.here()
+
+    def _next(self) -> None:
+        with warnings.catch_warnings():  # where the first step of all is left out
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            self.schedule.step()
+        self.steps += 1
+
+    def _gradients(self, batches: list[Batch], means: TaskMeans) -> dict[str, float]:
+        """Leave the gradients in the parameters, the losses in `means`. Returns the share of micro-batches by task.
+
+        Raises FloatingPointError, in all processes, where one is not finite.
+        """
         share = 1 / len(batches)
-        means = TaskMeans()
         for batch in batches:
             for name, loss in self._backward(batch.to(self.device), share).items():
                 means.add(name, loss, share)
         shares = distributed.mean_values(means.shares)
         distributed.average_gradients(self.model.parameters())
-        self.balancer.step(distributed.mean, shares)
-        if self.clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        self.optimizer.step()
-        self.schedule.step()
-        self.steps += 1
-        if self.balancer.wants_after_step:
-            self._after_step(batches, shares)
-        return means.here()
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
+            raise FloatingPointError(nonfinite.fault(means.here(), list(self.model.named_parameters()), self.steps))
+        return shares
+
+    def _leave_out(self, text: str, batches: list[Batch], rng: dict[str, Any], buffers: list[Tensor]) -> None:
+        """Go on without the step, or raise NonFiniteError."""
+        reason = None
+        if self.on_nonfinite == "skip":
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):  # batch norm has seen the batch
+                buffer.copy_(before)
+            self.balancer.forget()
+            reason = self.skipped.count(self.steps + 1)
+        if self.on_nonfinite == "stop" or reason is not None:
+            step = {"step": self.steps, "fault": text, **rng, "batches": nonfinite.kept(batches)}
+            step |= {name: getattr(self, name).state_dict() for name in ("model", "balancer")}
+            raise NonFiniteError(f"{text}{f'; {reason}' if reason else ''}", step)
 
     def _backward(self, batch: Batch, share: float) -> dict[str, Tensor]:
         shared, predictions, losses = self._forward(batch)
@@ -97,14 +139,21 @@ class Trainer:
             self.balancer.after_step(dict(zip(names, losses, strict=True)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the training needs to resume as if it had never stopped."""
+        """Everything that the training needs to resume as if it had never stopped.
+
+        Raises FloatingPointError where the network is not finite: that is not to take a good one's place.
+        """
+        nonfinite.expect_finite(self.model, self.balancer)
         parts = {name: getattr(self, name).state_dict() for name in self.PARTS}
-        return parts | {"steps": self.steps, "epoch": self.epochs, "made_with": dict(self.made_with)}
+        counts = {"steps": self.steps, "epoch": self.epochs, "skipped": [self.skipped.total, self.skipped.row]}
+        return parts | counts | {"made_with": dict(self.made_with)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume where `state_dict` was taken. Raises ValueError, which names what differs."""
         begun = state.get("made_with")
         for key, value in self.made_with.items():
+            if isinstance(begun, dict) and key not in begun:  # a setting that did not exist then
+                continue
             if (before := begun.get(key) if isinstance(begun, dict) else None) != value:
                 raise ValueError(
                     f"it was made with {key} = {printable(before):.80}, found {value} now: a resumed run keeps "
@@ -114,21 +163,30 @@ class Trainer:
             for name in self.PARTS:
                 getattr(self, name).load_state_dict(state[name])
             self.steps, self.epochs = int(state["steps"]), int(state["epoch"])
+            self.skipped = Skipped(*state.get("skipped", ()))
         except Exception as error:  # torch raises many types
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"it does not fit this run ({type(error).__name__}: {reason})") from error
 
     def epoch(self, loader: Loader, epochs: int, tracker: Tracker | None) -> None:
-        """The next of `epochs` epochs. Raises FloatingPointError for a loss that is not finite, with task and step."""
+        """The next of `epochs` epochs. Raises NonFiniteError, with task and step."""
         epoch, total, batches = self.epochs, len(loader) // self.accumulate, loader.epoch(self.epochs)
         waiting: list[_Record] = []
         start = time.perf_counter()
         with tqdm(total=total, desc=f"epoch {epoch + 1}/{epochs}", leave=False, disable=tracker is None) as bar:
             for _ in range(total):
                 lr = max(self.schedule.get_last_lr())
-                losses = self.step(list(islice(batches, self.accumulate)))
+                skipped = self.skipped.total
+                try:
+                    losses = self.step(list(islice(batches, self.accumulate)))
+                except NonFiniteError:
+                    for record in waiting:
+                        self._write(record, tracker, bar)
+                    raise
                 now = time.perf_counter()
                 plain = {"step": self.steps - 1, "epoch": epoch, "lr": lr, "seconds": now - start}
+                if self.skipped.total > skipped:
+                    plain["skipped"] = True
                 start = now
                 waiting.append(_Record(plain, losses, self.balancer.report()))
                 if len(waiting) > 1:  # read a step late: until then the device has the next step to compute
@@ -141,12 +199,6 @@ class Trainer:
     def _write(self, arriving: _Record, tracker: Tracker | None, bar: tqdm) -> None:
         record = arriving.read(self.balancer.tasks)
         losses, weight = record["loss"], record["weight"]
-        for name, loss in losses.items():
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss of task '{name}' is {loss} at step {record['step']}: lower train.lr, or set train.clip, "
-                    "and look at that task's data"
-                )
         if tracker is not None:
             tracker.step(record)
             shown = "  ".join(f"{name} {loss:.3f} (w {weight[name]:.2f})" for name, loss in losses.items())

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -73,7 +73,7 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
     for i, word in enumerate(words):
         if word == "--run.resume" and words[i + 1 : i + 2] not in (["true"], ["false"]):
             words[i] += "=true"
-    return _resolve(words)
+    return replace(_resolve(words), words=tuple(words))
 
 
 def resolve(recipe: str | Path | Config | None = None, options: Mapping[str, Any] | None = None) -> Config:
@@ -83,7 +83,13 @@ def resolve(recipe: str | Path | Config | None = None, options: Mapping[str, Any
     words = [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in (options or {}).items()]
     if isinstance(recipe, Config):
         return _resolve(words, recipe)
-    return _resolve(words if recipe is None else [f"--config={recipe}", *words])
+    words = words if recipe is None else [f"--config={recipe}", *words]
+    return replace(_resolve(words), words=tuple(words))
+
+
+def over(base: Config, config: Config) -> Config:
+    """`base`, and over it what `config` was given in words; all of it, where there are none."""
+    return _resolve(config.words, base) if config.words else config
 
 
 def read_config(path: Path) -> Config:

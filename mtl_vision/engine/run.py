@@ -10,13 +10,13 @@ import torch
 from mtl_vision.balancers.previous_runs import read_history
 from mtl_vision.config import Config, flat
 from mtl_vision.datasets.description import FILE_NAME
-from mtl_vision.engine import build, checkpoint, distributed
+from mtl_vision.engine import build, checkpoint, distributed, nonfinite
 from mtl_vision.engine.device import pick_device, pick_precision
 from mtl_vision.engine.evaluate import evaluate
 from mtl_vision.engine.folder import (
     CONFIG,
     METRICS,
-    PLACES,
+    MOVED,
     full_disk_is_told,
     make_folder,
     new_folder,
@@ -25,6 +25,7 @@ from mtl_vision.engine.folder import (
     write_json,
 )
 from mtl_vision.engine.loop import Trainer
+from mtl_vision.engine.nonfinite import NonFiniteError
 from mtl_vision.engine.optimizer import make_optimizer, make_schedule
 from mtl_vision.engine.parse import write_config
 from mtl_vision.engine.plots import plot_panel, plot_weights
@@ -33,7 +34,7 @@ from mtl_vision.engine.tracking import Tracker
 from mtl_vision.runtime.files import atomic_write, sweep
 
 # settings in which a resumed run may differ from what its checkpoint was made with
-FREE = ("run.name", "run.dir", "run.resume", "run.device", "run.tensorboard", *(f"data.{name}" for name in PLACES))
+FREE = ("run.name", "run.dir", "run.resume", "run.tensorboard", *MOVED)
 
 
 class Run:
@@ -81,6 +82,7 @@ class Run:
             precision=pick_precision(config.run.precision, self.device),
             clip=t.clip,
             accumulate=t.accumulate,
+            on_nonfinite=t.on_nonfinite,
             made_with={"processes": distributed.world(), "training samples": len(self.data)}
             | {key: value for key, value in flat(config).items() if key not in FREE},
         )
@@ -104,25 +106,40 @@ class Run:
     def _train(self) -> None:
         tracker = self._begin() if distributed.rank() == 0 else None  # one process writes
         epochs, every = self.config.train.epochs, self.config.train.eval_every
-        start = time.perf_counter()
+        start, begun = time.perf_counter(), self.trainer.epochs
         try:
-            for epoch in range(self.trainer.epochs, epochs):
+            for epoch in range(begun, epochs):
+                # before the next epoch, not after its own: a run that was ended meanwhile does it when it resumes
+                if every and epoch and epoch % every == 0:
+                    self._measure(epoch, tracker, resumed=epoch == begun)
                 self.trainer.epoch(self.loader, epochs, tracker)
                 distributed.average_buffers(self.trainer.model)
                 if tracker is not None:
                     checkpoint.save(self.folder / checkpoint.CHECKPOINT, self.trainer.state_dict())
-                if every and (epoch + 1) % every == 0 and epoch + 1 < epochs:
-                    metrics = self.evaluate()
-                    if tracker is not None:
-                        tracker.step({"step": self.trainer.steps - 1, "metrics": metrics})
-                        print(f"epoch {epoch + 1}: " + brief(metrics, self.trainer.tasks))
             seconds = time.perf_counter() - start
             metrics = self.evaluate()
             if tracker is not None:
                 self._finish(metrics, seconds)
+        except NonFiniteError as error:
+            path = nonfinite.write(self.folder, error.step)
+            raise FloatingPointError(
+                f"{error}: lower train.lr, or set train.clip, and look at that task's data. The step is kept in "
+                f"{path} (python -m mtl_vision.engine.reproduce {path}); --run.resume --train.on_nonfinite skip goes "
+                "on, and leaves such steps out"
+            ) from error
         finally:
             if tracker is not None:
                 tracker.close()
+
+    def _measure(self, epoch: int, tracker: Tracker | None, resumed: bool) -> None:
+        """Add the metrics after `epoch` epochs to the history; where it is resumed there, they may be in it."""
+        there = resumed and tracker is not None and "metrics" in (read_history(self.folder) or [{}])[-1]
+        if distributed.same(str(there)) == "True":
+            return
+        metrics = self.evaluate()
+        if tracker is not None:
+            tracker.step({"step": self.trainer.steps - 1, "metrics": metrics})
+            print(f"epoch {epoch}: " + brief(metrics, self.trainer.tasks))
 
     def evaluate(self) -> dict[str, float]:
         """The metrics of all tasks on the evaluation split."""
@@ -158,5 +175,7 @@ class Run:
         plot_panel(model, tasks, self.test_loader.spread(), self.device, self.folder / "panel.png")
         write_json(self.folder / METRICS, metrics | protocol)  # at last: a run that has it is finished
         print(table(metrics, tasks, protocol))
+        if self.trainer.skipped.total:
+            print(f"{self.trainer.skipped.total} of {self.trainer.steps} steps were left out: not finite")
         print(f"trained in {seconds / 60:.1f} min on {self.device}; everything is in {self.folder}/")
         print(f"\nnext: mtl-export {self.folder}")

@@ -48,7 +48,7 @@ def test_run_directory(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     found = {path.name for path in folder.iterdir()}
     assert found == {
         "config.yaml", "dataset.yaml", "history.jsonl", "metrics.json", "weights.png", "panel.png", "checkpoint.pt",
-        "model.safetensors", "tensorboard",
+        "checkpoint.previous.pt", "model.safetensors", "tensorboard",
     }  # fmt: skip
     steps = history(folder)
     assert [record["step"] for record in steps] == list(range(6))
@@ -106,6 +106,39 @@ def test_resumed_run_equals_an_unbroken_one(
     weights = [load_file(tmp_path / "runs" / name / "model.safetensors") for name in ("whole", "broken")]
     for name, tensor in weights[0].items():
         assert torch.equal(tensor, weights[1][name]), name
+
+
+@pytest.mark.parametrize("killed", ["before", "after"])
+def test_metrics_of_an_epoch_are_never_lost(
+    killed: str, rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended between a checkpoint and its evaluation, or right after it: the resumed run has every row once."""
+    from mtl_vision.engine.run import Run
+
+    more = ("--balancer=Equal", "--train.epochs=3", "--train.eval_every=1", "--run.tensorboard=false")
+    assert main(arguments(rooms, tmp_path, "whole", *more)) == 0
+    real = Run.evaluate
+
+    def ended(self: Run) -> dict[str, float]:
+        if killed == "before" and self.trainer.epochs == 2:
+            raise KeyboardInterrupt
+        return real(self)
+
+    def ended_after(self: Run, *args: object, **kwargs: object) -> None:
+        measure(self, *args, **kwargs)
+        if self.trainer.epochs == 2:
+            raise KeyboardInterrupt
+
+    measure = Run._measure
+    monkeypatch.setattr(Run, "evaluate", ended)
+    if killed == "after":
+        monkeypatch.setattr(Run, "_measure", ended_after)
+    assert main(arguments(rooms, tmp_path, "broken", *more)) == 130
+    monkeypatch.undo()
+    assert main([f"--run.dir={tmp_path / 'runs'}", "--run.name=broken", "--run.resume"]) == 0
+    whole = history(tmp_path / "runs/whole")
+    assert [record["step"] for record in whole if "metrics" in record] == [2, 5]
+    assert history(tmp_path / "runs/broken") == whole
 
 
 def test_a_run_goes_on_with_data_that_were_moved(rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -330,6 +331,30 @@ def test_a_checkpoint_that_is_none(damage: str, run: Path, capsys: pytest.Captur
 def test_a_run_is_resumed_as_it_was(run: Path) -> None:
     assert cli.main([f"--run.dir={run.parent}", "--run.resume", "--run.name=a"]) == 0
     assert json.loads((run / "metrics.json").read_text())["protocol.epochs"] == 2
+
+
+@pytest.mark.parametrize("words", [["--train.epochs=20"], ["--train.lr=2e-3", "--balancer=DWA"]])
+def test_an_option_that_would_be_ignored_is_an_error(
+    words: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even one that is the default: the run was begun with another value."""
+    said = resumed(run, capsys, *words)
+    assert "was begun with train.epochs = 2, found 20 now" in said or "found mtl_vision.balancers" in said
+
+
+def test_options_that_agree_with_the_run_are_welcome(run: Path) -> None:
+    words = ["--train.epochs=2", "--model.decoder.width=16", "--balancer=GradNorm", "--train.on_nonfinite=skip"]
+    assert cli.main([f"--run.dir={run.parent}", "--run.name=a", "--run.resume", *words]) == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["train"]["on_nonfinite"] == "skip"
+
+
+def test_a_config_is_compared_whole(run: Path) -> None:
+    """In Python: a Config has no options that were left out."""
+    config = resolve(run / "config.yaml")
+    more = {"run.resume": True, "run.name": "a", "run.dir": str(run.parent)}
+    with pytest.raises(ValueError, match=r"begun with train.lr = 0.002, found 0.5 now"):
+        cli.Run(resolve(replace(config, train=replace(config.train, lr=0.5)), more))
+    assert cli.Run(resolve(config, more)).trainer.epochs == 1
 
 
 # packages that are missing
