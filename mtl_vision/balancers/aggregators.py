@@ -12,7 +12,9 @@ waits for them: the solvers run on the CPU.
 import warnings
 from collections.abc import Callable, Mapping
 from itertools import combinations_with_replacement
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +31,8 @@ class _Aggregated(Balancer):
     make: number of tasks -> weighting of a Gramian (n, n).
     """
 
+    moved = ("weight",)
+
     def __init__(self, tasks: Tasks, make: Callable[[int], Method]) -> None:
         super().__init__(tasks)
         self.make = make
@@ -36,15 +40,19 @@ class _Aggregated(Balancer):
         self.methods = {T: make(T)} if T > 1 else {}
 
     def gradient_at_z(self, losses: Mapping[str, Tensor], shared: Shared, share: float, mean: Mean) -> Tensor | None:
-        dz = {name: shared.backward_heads(share * loss, name) for name, loss in losses.items()}
+        dz = {name: self.run_heads(share * loss, shared, name) for name, loss in losses.items()}
         T = len(self.tasks)
-        gramian = torch.zeros(T, T, dtype=torch.float64, device=self.weight.device)
+        found = torch.zeros(T + 1, T, dtype=torch.float64, device=self.weight.device)
+        gramian = found[:T]
         # a map (B, C, H, W) that is channels-last in memory is not copied
         flat = {name: (g.movedim(1, -1) if g.ndim == 4 else g).reshape(-1) for name, g in dz.items()}
         rows = {self.tasks.index(name): g.float() for name, g in flat.items()}
         for i, j in combinations_with_replacement(rows, 2):
             gramian[i, j] = gramian[j, i] = torch.dot(rows[i], rows[j])
-        gramian = mean(gramian)  # of several processes the gradients are of disjoint samples: their Gramians add
+        for name, loss in losses.items():
+            found[T, self.tasks.index(name)] = share * loss.detach()
+        found = mean(found)  # of several processes the gradients are of disjoint samples: their Gramians add
+        gramian = self._finite(found)
         weight = torch.full_like(self.weight, float("nan"))
         here = (gramian.diagonal() > 0).nonzero().flatten()
         if len(here) == 1:
@@ -58,6 +66,12 @@ class _Aggregated(Balancer):
         for name, g in dz.items():
             total += weight[self.tasks.index(name)].nan_to_num(0) * g  # NaN: of a task whose gradient is zero
         return total
+
+    def _finite(self, found: Tensor) -> Tensor:
+        """The Gramian, from it and the losses; before a solver meets it."""
+        bad = [name for name, square in zip(self.tasks, found.diagonal().tolist(), strict=True) if square - square != 0]
+        self.raise_fault(dict(zip(self.tasks, found[-1].tolist(), strict=True)), bad)
+        return found[:-1]
 
     def weigh_gramian(self, gramian: Tensor) -> Tensor:
         """w (n,) from a Gramian (n, n) whose diagonal is above 0, 1 on average."""
@@ -130,6 +144,9 @@ class NashMTL(_Aggregated):
     Scale: a factor on a loss does not change the direction.
     """
 
+    kept = ("starts",)
+    moved = ("weight", "starts")
+
     def __init__(self, tasks: Tasks) -> None:
         super().__init__(tasks, lambda n: torchjd("aggregation", "NashMTL", n, max_norm=0.0).weighting)
 
@@ -142,13 +159,20 @@ class NashMTL(_Aggregated):
             warnings.filterwarnings("ignore", "You are solving a parameterized problem that is not DPP")
             return self.method(len(gramian))(vectors * values.clamp(min=0).sqrt()) / norm
 
-    def get_extra_state(self) -> dict[int, Tensor]:
-        # the solver starts where the last step ended
-        return {n: torch.tensor(method.prvs_alpha) for n, method in self.methods.items()}
+    @property
+    def starts(self) -> dict[int, list[float]]:
+        """Where the solver starts for n tasks: where the last step ended."""
+        return {n: method.prvs_alpha.tolist() for n, method in self.methods.items()}
 
-    def set_extra_state(self, state: dict[int, Tensor]) -> None:
-        for n, value in state.items():
-            self.method(n).prvs_alpha = value.numpy()
+    @starts.setter
+    def starts(self, values: dict[int, list[float]]) -> None:
+        for n, value in values.items():
+            self.method(n).prvs_alpha = np.array(value)
+
+    def set_extra_state(self, state: dict[Any, Any]) -> None:
+        if "starts" not in state:  # of an older checkpoint
+            state = {"starts": {n: value.tolist() for n, value in state.items()}}
+        super().set_extra_state(state)
 
 
 class AlignedMTL(_Aggregated):

@@ -62,7 +62,7 @@ class GradNorm(Balancer):
     """
 
     learns_from = ("loss",)  # and the gradients at W in steps that update w
-    kept = ("adam", "steps", "seen")
+    kept = ("adam", "seen")
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class GradNorm(Balancer):
         total: Tensor | None = None
         for name, loss in losses.items():
             w = self.weight[self.tasks.index(name)]
-            dz = shared.backward_heads(share * w * loss, name)
+            dz = self.run_heads(share * w * loss, shared, name)
             if update:
                 self.weight_gradient(name, dz, shared, share)
             total = dz if total is None else total.add_(dz)
