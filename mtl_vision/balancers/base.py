@@ -175,7 +175,7 @@ class Balancer(nn.Module):
         """
         gradient = mean(self._gradient)
         if "W_gradient" in means:
-            norms = torch.linalg.vector_norm(means["W_gradient"].flatten(1), torch.inf, dim=1)
+            norms = torch.linalg.vector_norm(means["W_gradient"].flatten(1), dim=1)
             gradient[:-1][self.at(names)] += 0 * norms
         found = torch.cat([means["loss"], gradient.to(means["loss"])]).tolist()
         self.values = dict(zip(names, found, strict=False))

@@ -17,8 +17,8 @@ def fault(losses: Mapping[str, float], gradients: Sequence[str], step: int) -> s
     else:
         return None
     return (
-        f"{found} at step {step}: leave the step out, or stop; lower the learning rate, or clip the gradients, and look "
-        "at that task's data"
+        f"{found} at step {step}: leave the step out, or stop; lower the learning rate, or clip the gradients, and "
+        "look at that task's data"
     )
 
 

@@ -336,7 +336,10 @@ def spoilt_gradient(predictions: dict[str, Tensor], value: float) -> None:
 
 BAD = [
     pytest.param(partial(f, value=v), said, id=f"{f.__name__}-{v}")
-    for f, said in ((spoilt_loss, "the loss of task 'b' is "), (spoilt_gradient, "the gradient of task 'b' is not finite"))
+    for f, said in (
+        (spoilt_loss, "the loss of task 'b' is "),
+        (spoilt_gradient, "the gradient of task 'b' is not finite"),
+    )
     for v in (math.nan, math.inf)
 ]
 
