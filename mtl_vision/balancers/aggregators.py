@@ -7,6 +7,14 @@ from g = sum_i w_i g_i. The papers use the gradients of all shared parameters, a
 Koltun 2018) and IMTL (Liu et al. 2021) use those at z. Over several processes the Gramians are summed before they are
 weighed; micro-batches are weighed each by itself. Weights are as TorchJD scales them: many sum to 1, not to T. A GPU
 waits for them: the solvers run on the CPU.
+
+Three solvers are not exact. || g - g* || / || g* || with g* from all supports of the quadratic programs (CAGrad: from
+a solver at 1e-12), median (largest) of 200 draws of T normal vectors in 20 dimensions, times exp(-1) to exp(1):
+
+    T         2                 3                 5
+    UPGrad    4e-8 (1e-3)       1e-4 (4e-3)       6e-4 (5e-3)
+    MGDA      5e-8 (1e-7)       3e-3 (1e-1)       5e-2 (2e-1)
+    CAGrad    4e-8 (6e-5)       8e-8 (8e-5)       7e-6 (1e-4)
 """
 
 import warnings
@@ -87,6 +95,7 @@ class UPGrad(_Aggregated):
 
         g = 1/T sum_i P(g_i)     P: projection onto { g : <g, g_j> >= 0 for all j }
 
+    TorchJD divides the Gramian by its Frobenius norm and adds 1e-4 to its diagonal, so P is not exact: above.
     Scale: linear in a factor on a loss.
     """
 
@@ -112,6 +121,8 @@ class CAGrad(_Aggregated):
 
         max_d min_i <g_i, d>  with  | d - g_0 | <= c | g_0 |     g_0 = 1/T sum_i g_i
 
+    An interior point solver's precision remains, about 1e-4; where the w with the least || sum_i w_i g_i || comes below
+    1e-4 of the gradients' scale, g is 0.
     Scale: a factor on a loss changes the direction, but not in proportion.
 
     Args:
@@ -128,6 +139,7 @@ class MGDA(_Aggregated):
 
         min_w | sum_i w_i g_i |  with  w_i >= 0, sum_i w_i = 1
 
+    TorchJD's Frank-Wolfe steps end after 100, or with one below 1e-3: exact for two tasks, not for more: above.
     Scale: a larger loss gets a smaller weight; a task with a small gradient may get all.
     """
 

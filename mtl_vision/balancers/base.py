@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from mtl_vision.balancers.cut import Shared
 from mtl_vision.balancers.finite import fault, is_finite, parameters_of
@@ -251,22 +251,6 @@ class Balancer(nn.Module):
         gradient = shared.gradient_at_weight(dz)
         self._means["W_gradient"].add_part(name, gradient, share)
         return gradient
-
-
-@torch.no_grad()
-def adam_step(adam: Adam, gradient: Tensor, at: slice | list[int]) -> None:
-    """One step on the values `at` of Adam's one parameter (T,), from their gradients.
-
-    The tasks that the step lacked stay: Adam's momentum would carry them on.
-    """
-    (values,) = adam.param_groups[0]["params"]
-    before = values.clone()
-    values.grad = torch.zeros_like(values)
-    values.grad[at] = gradient
-    adam.step()
-    if not isinstance(at, slice):
-        before[at] = values[at]
-        values.copy_(before)
 
 
 def on_device(value: Any, device: torch.device) -> Any:

@@ -44,7 +44,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mtl_vision.balancers.base import Place, Source, Tasks, adam_step
+from mtl_vision.balancers.adam import adam_step
+from mtl_vision.balancers.base import Place, Source, Tasks
 from mtl_vision.balancers.cut import Shared
 from mtl_vision.balancers.initial_loss import Initial, _InitialLosses
 from mtl_vision.balancers.task_means import Mean
