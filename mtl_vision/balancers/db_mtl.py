@@ -42,6 +42,7 @@ class DBMTL(Balancer):
 
     learns_from = ("W_gradient",)
     kept = ("_average", "_count")
+    moved = ("weight",)
 
     def __init__(self, tasks: Tasks, beta: float = 0.9, place: Place = "last_shared") -> None:
         super().__init__(tasks)
@@ -57,7 +58,7 @@ class DBMTL(Balancer):
         for name, loss in losses.items():
             i = self.tasks.index(name)
             head_weight[i] = 1 / (loss.detach() + EPSILON)
-            dz[name] = shared.backward_heads(share * torch.log(loss + EPSILON), name)
+            dz[name] = self.run_heads(share * torch.log(loss + EPSILON), shared, name)
             grad_W = self.weight_gradient(name, dz[name], shared, share)
             correction = 1 - self.beta ** (self._count.get(name, 0) + 1)
             norm[i] = (self._moved(name, grad_W / share) / correction).norm().clamp(min=1e-12)  # || ghat_i ||

@@ -96,10 +96,10 @@ class Trainer:
     def _leave_out(self, text: str, batches: list[Batch], rng: dict[str, Any], buffers: list[Tensor]) -> None:
         """Go on without the step, or raise NonFiniteError."""
         reason = None
+        self.balancer.forget()
         if self.on_nonfinite == "skip":
             for buffer, before in zip(self.model.buffers(), buffers, strict=True):  # batch norm has seen the batch
                 buffer.copy_(before)
-            self.balancer.forget()
             reason = self.skipped.count(self.steps + 1)
         if self.on_nonfinite == "stop" or reason is not None:
             step = {"step": self.steps, "fault": text, **rng, "batches": nonfinite.kept(batches)}
