@@ -68,7 +68,7 @@ def unit(split: SplitStatistics) -> Verdict:
 def _other_bits(fmt: DepthFiles, bits: int | None, median: float) -> Verdict | None:
     """`scale` for files of 8 bits, or `full_scale` for files of 16: each is meant for the other."""
     found = f"the median depth is {median:.3g} m with {_scale(fmt)}, and the files have {bits} bits"
-    if fmt.full_scale is None and bits == 8 and not PLAUSIBLE[0] <= median <= PLAUSIBLE[1]:
+    if fmt.full_scale is None and fmt.scale8 is None and bits == 8 and not PLAUSIBLE[0] <= median <= PLAUSIBLE[1]:
         return fault(f"{found}: in place of scale give the metres of the largest value: `depth.full_scale: 9.9955`")
     if fmt.full_scale is not None and bits == 16 and median < SURE[0]:
         metres = (median - fmt.offset) / fmt.full_scale * 65.535
@@ -86,7 +86,8 @@ def _wrong_scale(fmt: DepthFiles, median: float) -> Verdict:
     if not 1e-4 <= factor <= 1e4:
         return fault(f"{found}; check depth.scale and depth.offset in the description")
     key = "scale" if fmt.full_scale is None else "full_scale"
-    scaled: dict[str, Any] = {name: float(f"{getattr(fmt, name) * factor:.10g}") for name in (key, "offset")}
+    keys = (key, "offset") if fmt.scale8 is None else (key, "scale8", "offset")
+    scaled: dict[str, Any] = {name: float(f"{getattr(fmt, name) * factor:.10g}") for name in keys}
     return fault(
         f"{found}; another unit: {_scale(fmt)} -> depth.{key} {scaled[key]:g} makes it {median * factor:.2f} m",
         set_keys("depth", **scaled),

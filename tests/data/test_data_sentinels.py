@@ -379,3 +379,32 @@ def test_a_set_of_images_only(root: Path, capsys: pytest.CaptureFixture[str]):
     assert faults(root, fix=True) == [("targets", None)]
     out = capsys.readouterr().out
     assert "no targets, only images" in out and "such as `depth: {folder: depth}`" in out and "no faults" not in out
+
+
+@pytest.mark.parametrize("mark", [8191, 10000, 40000, 65535])
+def test_marks_of_rotated_bits(mark: int):
+    """A mark is meant after the bits are turned back, as the description's `invalid` is."""
+    rng = np.random.default_rng(0)
+    section = DepthFiles(rotated=3)
+    tails = []
+    for _ in range(6):
+        millimetres = rng.integers(800, 4000, (20, 30)).astype(np.uint16)
+        millimetres[:4, :9] = mark
+        tails.append(tail(millimetres << 3 | millimetres >> 13, section))
+    (found,) = sentinels(tails)
+    assert found.value == mark and found.metres == pytest.approx(mark / 1000)
+    fixed = section.with_mark(mark)
+    assert fixed.invalid == [0, mark] and fixed.with_mark(mark) == fixed
+    assert not depth.read(np.uint16([[mark]]) << 3 | np.uint16([[mark]]) >> 13, fixed).any()
+
+
+def test_files_of_8_and_of_16_bits_have_values_of_their_own():
+    """DenseDepth's training depth has 8 bits, its test depth 16: the greatest of one is no depth of the other."""
+    rng = np.random.default_rng(0)
+    section = DepthFiles(scale8=10 / 255)
+    small, large = rng.integers(20, 120, (6, 20, 30)).astype(np.uint8), rng.integers(800, 4000, (6, 20, 30))
+    small[:, :4, :9] = 255
+    tails = [tail(one, section) for one in (*small, *large.astype(np.uint16))]
+    (found,) = sentinels(tails)
+    assert found.value == 255 and found.samples == (0, 1, 2, 3, 4, 5) and found.count == 6
+    assert sentinels(tails[6:]) == []
