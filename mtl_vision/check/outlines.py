@@ -1,7 +1,7 @@
 """The outlines of things in each map of a sample, and how those of two maps correlate."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -13,9 +13,10 @@ MARGIN = 4  # pixels at the border that are left out: a frame is the same mirror
 GRID = (57, 76)  # the size at which outlines are kept of many samples
 LEVELS = 32  # of a deviation, in 8 bits
 NAMES = {"image": "images", "depth": "depth", "normals": "normals", "segmentation": "labels"}  # as messages name maps
+Pair = tuple[str, str]  # of maps, by name
 
 
-def correlations(thumbnails: Sequence[Thumbnail]) -> dict[tuple[str, str], np.ndarray]:
+def correlations(thumbnails: Sequence[Thumbnail]) -> dict[Pair, np.ndarray]:
     """By pair of maps (n, 2): how their outlines correlate as stored, and with one mirrored; NaN: one is missing."""
     found = {pair: np.full((len(thumbnails), 2), np.nan) for pair in itertools.combinations(NAMES, 2)}
     for row, thumbnail in enumerate(thumbnails):
@@ -23,6 +24,25 @@ def correlations(thumbnails: Sequence[Thumbnail]) -> dict[tuple[str, str], np.nd
         for a, b in itertools.combinations(lines, 2):
             found[a, b][row] = (lines[a] * lines[b]).mean(), (lines[a] * lines[b][:, ::-1]).mean()
     return found
+
+
+def names_in(pairs: Iterable[Pair]) -> list[str]:
+    """The maps of some pairs, each once, in the order of NAMES."""
+    present = set(itertools.chain.from_iterable(pairs))
+    return [name for name in NAMES if name in present]
+
+
+def connected(names: Sequence[str], pairs: Iterable[Pair]) -> set[str]:
+    """The first name, and those that pairs lead to from it, directly or through others."""
+    pairs, found = list(pairs), set(names[:1])
+    for _ in names:
+        found |= {name for pair in pairs if found & set(pair) for name in pair}
+    return found
+
+
+def listed(names: Iterable[str]) -> str:
+    """As messages name several maps."""
+    return " and ".join(NAMES[name] for name in names)
 
 
 def outlines(sample: Sample, ids: np.ndarray | None) -> Lines:
