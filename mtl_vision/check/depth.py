@@ -17,6 +17,7 @@ ROOM = (0.7, 7.0)  # a decade about the usual 2 to 3 metres: exactly one power o
 NEAR, HALL = 3.0, 6.0  # metres: first percentile and median beyond which nothing is near the camera
 FEW = 4  # samples; fewer may all show a hall
 MIN_JUMPS = 10
+EIGHTS = 0.9  # of the values are multiples of 8
 NAMED = 5  # samples
 
 
@@ -53,6 +54,12 @@ def unit(split: SplitStatistics) -> Verdict:
     if not values.size:
         return fault("no pixel has depth: check depth.invalid, depth.scale and depth.offset in the description")
     near, median = (float(value) for value in np.percentile(values, (1, 50)))
+    if rotated(split, median):
+        return fault(
+            f"the median depth is {median:.4g} m, and nearly all stored values are multiples of 8: millimetres whose "
+            f"bits are rotated by 3, as SUN RGB-D stores them; `depth.rotated: 3` makes it {median / 8:.2f} m",
+            set_keys("depth", rotated=3),
+        )
     if (other := _other_bits(fmt, split.depth_bits, median)) is not None:
         return other
     if not PLAUSIBLE[0] <= median <= PLAUSIBLE[1]:
@@ -63,6 +70,17 @@ def unit(split: SplitStatistics) -> Verdict:
             f"room; check {_scale(fmt)} (0.001 is for millimetres, 0.0002 for TUM's fifths of a millimetre)"
         )
     return OK if SURE[0] <= median <= SURE[1] else UNKNOWN
+
+
+def rotated(split: SplitStatistics, median: float) -> bool:
+    """Whether 16-bit files have the bits of SUN RGB-D, whose depth below 8.2 m is eight times too large."""
+    fmt = split.description.depth
+    if fmt is None or fmt.rotated or split.depth_bits != 16 or not (median > HALL and ROOM[0] <= median / 8 < ROOM[1]):
+        return False
+    if fmt.full_scale is not None or fmt.offset:
+        return False
+    stored = np.concatenate([one.depth for one in split.samples if one.depth is not None]) / fmt.scale
+    return bool((np.abs(stored / 8 - np.rint(stored / 8)) < 0.01).mean() > EIGHTS)
 
 
 def _other_bits(fmt: DepthFiles, bits: int | None, median: float) -> Verdict | None:
@@ -126,6 +144,16 @@ def wraps(split: SplitStatistics) -> Verdict:
     jumping = [sample for sample in split.samples if sample.jumps]
     if sum(sample.jumps for sample in jumping) < MIN_JUMPS:
         return OK
+    parts = [sample.depth for sample in split.samples if sample.depth is not None and sample.depth.size]
+    median = float(np.median(np.concatenate(parts)))
+    if rotated(split, median):
+        return UNKNOWN  # `unit` says so
+    if 65536 * fmt.scale > PLAUSIBLE[1] and SURE[0] <= median <= SURE[1]:  # then nothing is as far as where it wraps
+        return fault(
+            f"values just below 65536 beside the depth of a room in {len(jumping)} of {len(split.samples)} samples, such "
+            f"as {jumping[0].stem}: they stand for no depth, and may be several since the maps were resized or "
+            "compressed; store 0 there, or name them in `depth.invalid`"
+        )
     return fault(
         f"depth wraps around at {65536 * fmt.scale:.4g} m, where 16 bits end at depth.scale {fmt.scale:g}: in "
         f"{len(jumping)} of {len(split.samples)} samples, such as {jumping[0].stem}, neighbours differ by that much; "

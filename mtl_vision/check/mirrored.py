@@ -16,6 +16,7 @@ from mtl_vision.check.statistics import OK, UNKNOWN, SplitStatistics, Thumbnail,
 from mtl_vision.datasets.normals import normals_from_depth
 
 CLEAR = 0.2  # correlation as stored less mirrored, of one sample; 3960 good ones were above -0.05, 0.4 in the mean
+AGREES = 0.05  # mean correlation over the samples
 GOOD = 0.3  # correlation of outlines that agree
 MIN_WIDTH = 80  # pixels, from which that holds
 FRAME = 14 / 640  # of an image's width that is white, in NYUv2: 6 columns on the left, 8 on the right
@@ -27,7 +28,9 @@ def mirrored_maps(split: SplitStatistics) -> Verdict:
     """Whether some of the maps are mirrored against the others."""
     found = {pair: scores[~np.isnan(scores[:, 0])] for pair, scores in correlations(split.thumbnails).items()}
     scores = {pair: known for pair, known in found.items() if len(known)}
-    signs = {pair: _sign(known[:, 0] - known[:, 1]) for pair, known in scores.items()}
+    # what agrees better mirrored has to agree: outlines that avoid each other do neither way
+    agree = {pair: known.mean(axis=0).max() > AGREES for pair, known in scores.items()}
+    signs = {pair: _sign(known[:, 0] - known[:, 1]) * agree[pair] for pair, known in scores.items()}
     names = names_in(signs)
     if not names:
         return UNKNOWN

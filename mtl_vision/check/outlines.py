@@ -9,6 +9,7 @@ import numpy as np
 from mtl_vision.check.statistics import Lines, Thumbnail
 from mtl_vision.datasets.sample import Sample
 
+NARROW, MOSTLY = 3, 0.3  # of holes that are filled: pixels of half their width, and their share of the map
 MARGIN = 4  # pixels at the border that are left out: a frame is the same mirrored
 GRID = (57, 76)  # the size at which outlines are kept of many samples
 LEVELS = 32  # of a deviation, in 8 bits
@@ -75,12 +76,25 @@ def _gradient(array: np.ndarray) -> np.ndarray:
 
 def bends(depth: np.ndarray) -> np.ndarray:
     """Bends and jumps of depth (h, w): how far inverse depth is from a plane, relatively; next to holes it is 0."""
+    depth = _closed(depth)
     known = depth > 0
     inverse = np.where(known, 1 / np.maximum(depth, 1e-3), 0).astype(np.float32)
     bend = np.abs(cv2.Laplacian(inverse, cv2.CV_32F, ksize=3)) / np.maximum(inverse, 1e-3)
     beside = cv2.dilate((~known).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     beside[[0, -1]] = beside[:, [0, -1]] = True  # at the border a plane seems bent
     return np.where(beside, 0, bend).astype(np.float32)
+
+
+def _closed(depth: np.ndarray) -> np.ndarray:
+    """Depth (h, w) with narrow holes filled by the nearest depth: some sensors cut out the jumps themselves."""
+    hole = (depth <= 0).astype(np.uint8)
+    if not 0 < hole.mean() < MOSTLY:  # of single points nothing can be filled
+        return depth
+    distance, nearest = cv2.distanceTransformWithLabels(hole, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    labels = np.asarray(nearest, np.int64)
+    values = np.zeros(int(labels.max()) + 1, depth.dtype)
+    values[labels[hole == 0]] = depth[hole == 0]
+    return np.where((hole == 1) & (distance <= NARROW), values[labels], depth)
 
 
 def borders_of(ids: np.ndarray) -> np.ndarray:

@@ -118,10 +118,10 @@ def _offset(
         if len(found) < 3:
             continue
         i, j = (list(side) for side in zip(*found, strict=True))
-        gain = float((scores[i, j] - own[i]).mean())
+        gain, there = float((scores[i, j] - own[i]).mean()), float(scores[i, j].mean())
         sure = gain / scatter * (len(found) / 2) ** 0.5
-        if gain > GAIN_OF_ALL and sure > surest:
-            best, surest = (offset, float(scores[i, j].mean()), int(i[0]), str(stems[j[0]])), sure
+        if min(gain, there) > GAIN_OF_ALL and sure > surest:
+            best, surest = (offset, there, int(i[0]), str(stems[j[0]])), sure
     return best
 
 

@@ -15,6 +15,7 @@ from scipy import fft, optimize
 from mtl_vision.check.outlines import outlines
 from mtl_vision.check.statistics import OK, UNKNOWN, SplitStatistics, Thumbnail, Verdict, fault
 
+FARTHEST = 0.25  # of the logarithm of a scale
 SCALES = np.exp(np.linspace(-0.225, 0.225, 25))  # 0.80 to 1.25
 REACH = 0.06  # of the width: the greatest shift
 FEWEST = 4  # samples
@@ -22,6 +23,7 @@ SCALE, SHIFT = 0.02, 0.01  # from which it is a fault; of the width. Half a pixe
 SIGMAS = 4.0  # of the mean gain over the samples; at most 2.0 in random parts of NYUv2
 SCATTER = 0.03  # of one sample's gain, at least
 GAIN = 1.03  # of the correlation; a map scaled by 0.97 gains by a factor of 1.07
+CLEAR_OF_ONE = 0.5  # the same of a single sample; chance finds 0.25 among four
 CLEAR = 0.1  # correlation at the best place; 0.42 in NYUv2
 Pairs = list[tuple[np.ndarray, np.ndarray]]  # outlines of images and of depth, (h, w) each
 NONE = (1.0, 1.0, 0.0, 0.0)
@@ -76,7 +78,10 @@ def alignment(lines: Pairs) -> Alignment | None:
     common = (_scores(others, found) - _scores(others, NONE)).mean()  # what all have at one place, a frame or a grid
     gain = best - none - common
     sure = gain.mean() > SIGMAS * max(float(gain.std()), SCATTER) / len(lines) ** 0.5
-    if not sure or best.mean() < max(CLEAR, GAIN * none.mean()):
+    scale, shift = max(abs(np.log(found[0])), abs(np.log(found[1]))), max(map(abs, found[2:]))
+    if not sure or scale > FARTHEST or shift > REACH + SHIFT:  # beyond what was looked through: chance
+        return None
+    if best.mean() < max(CLEAR, CLEAR_OF_ONE / len(lines) ** 0.5, GAIN * none.mean()):
         return None
     return Alignment(*found, float(best.mean()), float(none.mean()))
 

@@ -29,6 +29,7 @@ class SplitFiles:
     images: Paths
     targets: dict[str, Paths]
     scenes: dict[str, str] = field(default_factory=dict)
+    no_list: str | None = None  # the list of the split, where it should be and is not
 
 
 @explained
@@ -38,7 +39,7 @@ def find_files(root: Path, description: Description, split: str) -> SplitFiles:
     path = _list(root, d, split)
     listed = _lines(path) if path else []
     if d.lists is not None and not listed:
-        return SplitFiles([], {}, {})
+        return SplitFiles([], {}, {}, no_list=d.lists.get(split))
     if d.columns is not None and path:
         between = "," if path.suffix.lower() == ".csv" else None  # else spaces
         found = _by_columns(root, d, split, [line.split(between) for line in listed])

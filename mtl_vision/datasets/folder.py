@@ -53,6 +53,11 @@ class FolderDataset:
         self.stems, self.images, self.files, self.scenes = found.stems, found.images, found.targets, found.scenes
         self.faults: dict[str, str] = {}  # of the samples that were left out since they can not be read, by name
         if not self.stems:
+            if found.no_list:
+                raise DataError(
+                    f"no list of split '{split}': expected {self.root / found.no_list}, as 'lists' of the description "
+                    f"says; in {self.root}: {_names_in(self.root)}"
+                )
             image = self.description.image
             folder = place(self.root, self.description, split, image)
             expected = str(folder) if "*" in image else f"{folder}/*.png (or jpg, webp)"
@@ -105,6 +110,12 @@ class FolderDataset:
         image = read_rgb(self.images[stem])
         if self.description.mirrored:
             image = np.ascontiguousarray(image[:, ::-1])
+        crop = self.description.crop
+        if crop is not None and not _alike(image, (crop["height"], crop["width"])):
+            raise DataError(
+                f"{self.images[stem]} is {image.shape[0]}x{image.shape[1]} (HxW), 'crop' of the description "
+                f"{crop['height']}x{crop['width']}: expected one aspect ratio; correct 'crop', or leave it out"
+            )
         maps = {name: array for name in self.files if (array := self.read(name, index)) is not None}
         if self.description.fit and maps:
             size = next(iter(maps.values())).shape[:2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from mtl_vision.datasets import DataError
@@ -51,6 +52,10 @@ def check_rules(description: Description, where: str) -> None:
     if description.columns is not None and ("image" not in description.columns or description.lists is None):
         found = shown(str(description.columns))
         raise DataError(f"{where}: columns is {found}: expected 'image' among them, and lists")
+    table = description.segmentation and description.segmentation.table
+    for key, name in (("scenes", description.scenes), ("segmentation.table", table and table.get("file"))):
+        if isinstance(name, str) and (PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts):
+            raise DataError(f"{where}: {key} is {shown(repr(name))}: expected a file in the data set's folder")
     if starred := next((folder for folder in description.splits.values() if "*" in folder), None):
         raise DataError(f"{where}: the folder of a split is {shown(repr(starred))}: expected one without *")
     for name in (*description.splits, *(description.lists or ())):

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_vision.check import reading
+from mtl_vision.check.mirrored import mirrored_maps
 from mtl_vision.check.outlines import kept, outlines
 from mtl_vision.check.pairs import wrong_pairs
 from mtl_vision.check.registered import NONE, Alignment, alignment, pairs_of_outlines, registration
@@ -311,3 +312,35 @@ def test_mirrored_maps_are_not_called_wrong_pairs(root: Path, folders: tuple[str
         change(root, folder, lambda stored: stored[:, ::-1])
     found = {fault.test for fault in checked(root).faults}
     assert "mirrored_maps" in found and not {"wrong_pairs", "registration"} & found
+
+
+# healthy depth whose jumps are cut out
+
+
+def without_jumps(depth: np.ndarray, reach: int) -> np.ndarray:
+    """Depth with holes of `reach` pixels about its jumps, as filters against flying pixels leave it."""
+    kernel = np.ones((3, 3), np.uint8)
+    jump = cv2.dilate(depth, kernel) > 1.1 * cv2.erode(depth, kernel)
+    holes = cv2.dilate(jump.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
+    return np.where(holes, np.float32(0), depth)
+
+
+@pytest.mark.parametrize("reach", [0, 1])
+@pytest.mark.parametrize("count", [12, COUNT])
+def test_depth_whose_jumps_are_holes_is_its_own(reach: int, count: int):
+    cut = [
+        replace(one, targets={**one.targets, "depth": without_jumps(one.targets["depth"], reach)})
+        for one in rooms()[:count]
+    ]
+    split = statistics(cut)
+    for test in (wrong_pairs, registration, mirrored_maps):
+        assert test(split).state != "fault", test.__name__
+
+
+@pytest.mark.parametrize("count", [4, 6, 9])
+def test_a_few_shuffled_samples_are_never_called_unregistered(count: int):
+    for start in range(0, COUNT - count, 3):
+        some = rooms()[start : start + count]
+        order = [*range(1, count), 0]
+        name, lines = pairs_of_outlines(statistics(exchanged(some, "depth", order)).thumbnails)
+        assert name == "depth" and alignment(lines) is None

@@ -461,3 +461,27 @@ def test_two_names_of_one_time_are_an_error(tmp_path: Path):
     data = {"splits": {"train": "."}, "image": "rgb", "depth": {"folder": "depth"}, "match": 0.02}
     with pytest.raises(DataError, match=r"names of different times, found 1\.0+ and 1\.0+"):
         find_files(tmp_path, make_description(data, "here"), "train")
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path: Path):
+    (tmp_path / "rgb").mkdir()
+    cv2.imwrite(str(tmp_path / "rgb/1.png"), np.zeros((8, 8, 3), np.uint8))
+    description = make_description({"splits": {"train": "."}, "lists": {"train": "a.txt"}, "image": "rgb"}, "here")
+    with pytest.raises(DataError, match=r"no list of split 'train': expected .*/a\.txt, as 'lists' of the description"):
+        FolderDataset(tmp_path, "train", description)
+
+
+@pytest.mark.parametrize("name", ["/etc/hosts", "../outside.tsv"])
+def test_files_beside_the_maps_are_in_the_data_sets_folder(name: str):
+    for data in ({"scenes": name}, {"segmentation": {"table": {"file": name, "from": "id", "to": "nyu40id"}}}):
+        with pytest.raises(DataError, match="expected a file in the data set's folder"):
+            make_description(data, "here")
+
+
+def test_a_crop_of_another_shape_than_the_pictures(tmp_path: Path):
+    (tmp_path / "train/rgb").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "train/rgb/1.png"), np.zeros((30, 40, 3), np.uint8))
+    crop = {"top": 0, "left": 0, "height": 425, "width": 300}
+    description = make_description({"splits": {"train": "train"}, "intrinsics": "nyuv2", "crop": crop}, "here")
+    with pytest.raises(DataError, match=r"1\.png is 30x40 \(HxW\), 'crop' of the description 425x300: expected one"):
+        FolderDataset(tmp_path, "train", description)[0]

@@ -408,3 +408,42 @@ def test_files_of_8_and_of_16_bits_have_values_of_their_own():
     (found,) = sentinels(tails)
     assert found.value == 255 and found.samples == (0, 1, 2, 3, 4, 5) and found.count == 6
     assert sentinels(tails[6:]) == []
+
+
+def in_16_bits(root: Path, how: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> None:
+    """Every depth map of a set, as stored, changed."""
+    rng = np.random.default_rng(0)
+    for path in sorted(root.glob("*/depth/*.png")):
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), how(stored, rng))
+
+
+def room_set(folder: Path) -> Path:
+    samples = [render_room(seed, (48, 64)) for seed in range(6)]
+    return write_folder(folder, {"train": samples}, with_camera(samples[0]))
+
+
+def test_several_values_near_the_largest_are_no_reason_to_unwrap(tmp_path: Path):
+    """As where a map with holes at 65535 was resized: named, and the description, which is right, stays."""
+    root = room_set(tmp_path / "set")
+
+    def spread(stored: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        marks = rng.random(stored.shape) < 0.03
+        return np.where(marks, rng.integers(65335, 65536, stored.shape), stored).astype(np.uint16)
+
+    in_16_bits(root, spread)
+    before = (root / "dataset.yaml").read_text()
+    report = check(root, fix=True, out=tmp_path / "out")
+    texts = [fault.text for fault in report.faults if fault.test == "depth_wraps"]
+    assert texts and "they stand for no depth" in texts[0]
+    assert (root / "dataset.yaml").read_text() == before or "wraps" not in (root / "dataset.yaml").read_text()
+
+
+def test_bits_that_are_rotated_are_named(tmp_path: Path):
+    root = room_set(tmp_path / "set")
+    in_16_bits(root, lambda stored, _: stored << 3 | stored >> 13)
+    fault = next(one for one in check(root, out=tmp_path / "out").faults if one.test == "depth_unit")
+    assert "`depth.rotated: 3` makes it" in fault.text
+    assert not [one for one in check(root, fix=True, out=tmp_path / "out").faults if one.test.startswith("depth")]
+    section = read_description(root / "dataset.yaml").depth
+    assert section is not None and section.rotated == 3 and not section.wraps
