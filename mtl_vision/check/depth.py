@@ -17,6 +17,7 @@ ROOM = (0.7, 7.0)  # a decade about the usual 2 to 3 metres: exactly one power o
 NEAR, HALL = 3.0, 6.0  # metres: first percentile and median beyond which nothing is near the camera
 FEW = 4  # samples; fewer may all show a hall
 MIN_JUMPS = 10
+EIGHTS = 0.9  # of the values are multiples of 8
 NAMED = 5  # samples
 
 
@@ -53,6 +54,12 @@ def unit(split: SplitStatistics) -> Verdict:
     if not values.size:
         return fault("no pixel has depth: check depth.invalid, depth.scale and depth.offset in the description")
     near, median = (float(value) for value in np.percentile(values, (1, 50)))
+    if rotated(split, median):
+        return fault(
+            f"the median depth is {median:.4g} m, and nearly all stored values are multiples of 8: millimetres whose "
+            f"bits are rotated by 3, as SUN RGB-D stores them; `depth.rotated: 3` makes it {median / 8:.2f} m",
+            set_keys("depth", rotated=3),
+        )
     if (other := _other_bits(fmt, split.depth_bits, median)) is not None:
         return other
     if not PLAUSIBLE[0] <= median <= PLAUSIBLE[1]:
@@ -65,10 +72,21 @@ def unit(split: SplitStatistics) -> Verdict:
     return OK if SURE[0] <= median <= SURE[1] else UNKNOWN
 
 
+def rotated(split: SplitStatistics, median: float) -> bool:
+    """Whether 16-bit files have the bits of SUN RGB-D, whose depth below 8.2 m is eight times too large."""
+    fmt = split.description.depth
+    if fmt is None or fmt.rotated or split.depth_bits != 16 or not (median > HALL and ROOM[0] <= median / 8 < ROOM[1]):
+        return False
+    if fmt.full_scale is not None or fmt.offset:
+        return False
+    stored = np.concatenate([one.depth for one in split.samples if one.depth is not None]) / fmt.scale
+    return bool((np.abs(stored / 8 - np.rint(stored / 8)) < 0.01).mean() > EIGHTS)
+
+
 def _other_bits(fmt: DepthFiles, bits: int | None, median: float) -> Verdict | None:
     """`scale` for files of 8 bits, or `full_scale` for files of 16: each is meant for the other."""
     found = f"the median depth is {median:.3g} m with {_scale(fmt)}, and the files have {bits} bits"
-    if fmt.full_scale is None and bits == 8 and not PLAUSIBLE[0] <= median <= PLAUSIBLE[1]:
+    if fmt.full_scale is None and fmt.scale8 is None and bits == 8 and not PLAUSIBLE[0] <= median <= PLAUSIBLE[1]:
         return fault(f"{found}: in place of scale give the metres of the largest value: `depth.full_scale: 9.9955`")
     if fmt.full_scale is not None and bits == 16 and median < SURE[0]:
         metres = (median - fmt.offset) / fmt.full_scale * 65.535
@@ -86,7 +104,8 @@ def _wrong_scale(fmt: DepthFiles, median: float) -> Verdict:
     if not 1e-4 <= factor <= 1e4:
         return fault(f"{found}; check depth.scale and depth.offset in the description")
     key = "scale" if fmt.full_scale is None else "full_scale"
-    scaled: dict[str, Any] = {name: float(f"{getattr(fmt, name) * factor:.10g}") for name in (key, "offset")}
+    keys = (key, "offset") if fmt.scale8 is None else (key, "scale8", "offset")
+    scaled: dict[str, Any] = {name: float(f"{getattr(fmt, name) * factor:.10g}") for name in keys}
     return fault(
         f"{found}; another unit: {_scale(fmt)} -> depth.{key} {scaled[key]:g} makes it {median * factor:.2f} m",
         set_keys("depth", **scaled),
@@ -125,6 +144,16 @@ def wraps(split: SplitStatistics) -> Verdict:
     jumping = [sample for sample in split.samples if sample.jumps]
     if sum(sample.jumps for sample in jumping) < MIN_JUMPS:
         return OK
+    parts = [sample.depth for sample in split.samples if sample.depth is not None and sample.depth.size]
+    median = float(np.median(np.concatenate(parts)))
+    if rotated(split, median):
+        return UNKNOWN  # `unit` says so
+    if 65536 * fmt.scale > PLAUSIBLE[1] and SURE[0] <= median <= SURE[1]:  # nothing is so far
+        return fault(
+            f"values just below 65536 beside the depth of a room in {len(jumping)} of {len(split.samples)} samples, such "
+            f"as {jumping[0].stem}: they stand for no depth, and may be several since the maps were resized or "
+            "compressed; store 0 there, or name them in `depth.invalid`"
+        )
     return fault(
         f"depth wraps around at {65536 * fmt.scale:.4g} m, where 16 bits end at depth.scale {fmt.scale:g}: in "
         f"{len(jumping)} of {len(split.samples)} samples, such as {jumping[0].stem}, neighbours differ by that much; "

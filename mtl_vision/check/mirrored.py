@@ -11,41 +11,42 @@ from dataclasses import replace
 
 import numpy as np
 
-from mtl_vision.check.outlines import NAMES, correlations
+from mtl_vision.check.outlines import NAMES, Pair, connected, correlations, listed, names_in
 from mtl_vision.check.statistics import OK, UNKNOWN, SplitStatistics, Thumbnail, Verdict, fault
 from mtl_vision.datasets.normals import normals_from_depth
 
 CLEAR = 0.2  # correlation as stored less mirrored, of one sample; 3960 good ones were above -0.05, 0.4 in the mean
+AGREES = 0.05  # mean correlation over the samples
 GOOD = 0.3  # correlation of outlines that agree
 MIN_WIDTH = 80  # pixels, from which that holds
 FRAME = 14 / 640  # of an image's width that is white, in NYUv2: 6 columns on the left, 8 on the right
 NAMED = 10  # samples
-Signs = Mapping[tuple[str, str], int]  # by pair of maps; 1: as they should be, -1: mirrored, 0: unknown
+Signs = Mapping[Pair, int]  # by pair of maps; 1: as they should be, -1: mirrored, 0: unknown
 
 
 def mirrored_maps(split: SplitStatistics) -> Verdict:
     """Whether some of the maps are mirrored against the others."""
     found = {pair: scores[~np.isnan(scores[:, 0])] for pair, scores in correlations(split.thumbnails).items()}
     scores = {pair: known for pair, known in found.items() if len(known)}
-    signs = {pair: _sign(known[:, 0] - known[:, 1]) for pair, known in scores.items()}
-    names = [name for name in NAMES if any(name in pair for pair in signs)]
+    # what agrees better mirrored has to agree: outlines that avoid each other do neither way
+    agree = {pair: known.mean(axis=0).max() > AGREES for pair, known in scores.items()}
+    signs = {pair: _sign(known[:, 0] - known[:, 1]) * agree[pair] for pair, known in scores.items()}
+    names = names_in(signs)
     if not names:
         return UNKNOWN
     mirrored = _mirrored(names, signs)
     if not mirrored:
-        connected = {names[0]}  # by pairs of known sign
-        for _ in names:
-            connected |= {name for pair, sign in signs.items() if sign and connected & set(pair) for name in pair}
-        loose = _listed([name for name in names if name not in connected])
-        text = f"whether {NAMES[names[0]]} and {loose} are mirrored against each other: their outlines do not show it"
-        return Verdict("unknown", text) if loose else OK
+        known = connected(names, [pair for pair, sign in signs.items() if sign])
+        rest = listed(name for name in names if name not in known)
+        text = f"whether {NAMES[names[0]]} and {rest} are mirrored against each other: their outlines do not show it"
+        return Verdict("unknown", text) if rest else OK
     others = [name for name in names if name not in mirrored]
     between = [(a, b) for a, b in scores if (a in mirrored) != (b in mirrored)]
     a, b = min(between, key=lambda pair: (scores[pair][:, 0] - scores[pair][:, 1]).mean())
     as_stored, flipped = np.mean(scores[a, b], axis=0)
     wrong, reason = _wrong(split, mirrored, others)
     return fault(
-        f"{_listed(mirrored)} mirrored left to right against {_listed(others)} (outlines of {NAMES[a]} and {NAMES[b]} "
+        f"{listed(mirrored)} mirrored left to right against {listed(others)} (outlines of {NAMES[a]} and {NAMES[b]} "
         f"correlate by {as_stored:.2f} as stored, by {flipped:.2f} with one of them mirrored); {reason}: mirror the "
         f"files of {wrong}",
     )
@@ -98,14 +99,10 @@ def _wrong(split: SplitStatistics, mirrored: list[str], others: list[str]) -> tu
     frame = white_frame(split.thumbnails)
     if frame is not None and "image" in others:
         wrong, right = (others, mirrored) if frame > 0.5 else (mirrored, others)
-        return _listed(wrong), f"the images' white frame shows that {_listed(right)} are right"
+        return listed(wrong), f"the images' white frame shows that {listed(right)} are right"
     if len(mirrored) != len(others):
-        return _listed(min(mirrored, others, key=len)), "the smaller group is probably wrong"
-    return f"either {_listed(others)} or {_listed(mirrored)}", "which of them is wrong is unknown"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(NAMES[name] for name in names)
+        return listed(min(mirrored, others, key=len)), "the smaller group is probably wrong"
+    return f"either {listed(others)} or {listed(mirrored)}", "which of them is wrong is unknown"
 
 
 def mirrored_set(split: SplitStatistics) -> Verdict:

@@ -1,54 +1,33 @@
 """Maps that belong to other images than those that they are stored with.
 
-Outlines of two maps of one frame correlate, those of different frames do not: each map is held against the other map
-of its own sample, and against that of all others. A frame that looks nearly the same is no stranger.
+Outlines of two maps of one frame correlate, those of different frames do not: each map is compared with the other map
+of its own sample, and with that of all other samples whose images look different.
 """
 
 import itertools
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from mtl_vision.check.outlines import GRID, NAMES
-from mtl_vision.check.registered import alignment
+from mtl_vision.check.finding import Finding, sentence
+from mtl_vision.check.outlines import GRID, NAMES, Pair, connected, listed, names_in
+from mtl_vision.check.registered import alignment, pairs_of_outlines
 from mtl_vision.check.statistics import OK, UNKNOWN, SampleStatistics, SplitStatistics, Verdict, fault
 
 FEWEST = 4  # samples; of fewer nothing is known
 SIMILAR = 0.6  # correlation of two pictures' outlines: of a video's neighbours, or one view; 0.35 among NYUv2's rooms
-STRANGERS = 8  # pairs of different frames that show how they correlate
-SCATTER = 0.09  # of the correlation of strangers, in NYUv2; in small images it is greater
-NOTHING = 0.1  # correlation beyond that of strangers; 0.40 in NYUv2, 0.22 where the depth is 9 % too large
+DIFFERENT = 8  # pairs of different frames, at least, that show how these correlate
+SCATTER = 0.09  # of the correlation of different frames, in NYUv2; in small images it is greater
+NOTHING = 0.1  # correlation beyond that of different frames; 0.40 in NYUv2, 0.22 where the depth is 9 % too large
 GAIN = 0.22  # correlation that another sample's map must gain; without any fault 0.1 in NYUv2, 0.2 by its labels
 GAIN_OF_ALL = 0.05  # the same, of all samples together: in a video the wrong neighbour agrees nearly as well
 REACH = 20  # places by which the numbering may be off
 LOOKED = 16  # samples whose neighbours are read for that
-NAMED = 6  # samples
-SINGULAR = {"image": "image", "depth": "depth", "normals": "normal map", "segmentation": "label map"}
-Pair = tuple[str, str]
-Place = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """How two maps go together: own, others: mean correlation of a sample's own two, and of different samples'.
-
-    offset: the second map of a sample is stored by that much further on, and so they correlate by `best`; moved: by
-    the sample's name that of the sample with whose second map it agrees; example: a name, and that of its map.
-    """
-
-    kind: Literal["agree", "strange", "offset", "moved", "unknown"]
-    own: float = 0.0
-    others: float = 0.0
-    count: int = 0
-    best: float = 0.0
-    offset: int = 0
-    example: tuple[str, str] = ("", "")
-    moved: Mapping[str, str] = field(default_factory=dict)
+ORDER = ("offset", "moved", "unrelated")  # of what is bad, the clearest first
+Place = tuple[str, int]  # split, and index in the order of its names
 
 
 def wrong_pairs(split: SplitStatistics) -> Verdict:
@@ -60,33 +39,34 @@ def wrong_pairs(split: SplitStatistics) -> Verdict:
     different = pictures @ pictures.T < SIMILAR
     compared = ((pair, _compare(samples, different, pair)) for pair in itertools.combinations(NAMES, 2))
     findings = {pair: finding for pair, finding in compared if finding is not None}
-    bad = {pair: one for pair, one in findings.items() if one.kind in ("strange", "offset", "moved")}
+    bad = {pair: one for pair, one in findings.items() if one.kind in ORDER}
     if not bad:
-        loose = _loose(findings)
-        text = f"whether the maps of {loose} are of the same frames as the others: their outlines do not show it"
-        return Verdict("unknown", text) if loose else OK if findings else UNKNOWN
-    order = ("offset", "moved", "strange")
-    pair, worst = min(bad.items(), key=lambda item: (order.index(item[1].kind), "image" not in item[0], -item[1].best))
-    aligned = alignment(split.thumbnails)
+        names = names_in(findings)
+        agreeing = connected(names, [pair for pair, one in findings.items() if one.kind == "agree"])
+        rest = listed(name for name in names if name not in agreeing)
+        text = f"whether the maps of {rest} are of the same frames as the others: their outlines do not show it"
+        return Verdict("unknown", text) if rest else OK if findings else UNKNOWN
+    pair, worst = min(bad.items(), key=lambda item: (ORDER.index(item[1].kind), "image" not in item[0], -item[1].best))
+    aligned = alignment(pairs_of_outlines(split.thumbnails)[1])
     if aligned is not None and (worst.kind != "offset" or aligned.best > worst.best):
         return UNKNOWN  # they agree once they are registered
     wrong, reason = _wrong(findings)
-    return fault(f"{_sentence(pair, worst, wrong)}{reason}; pair the files again from their source")
+    return fault(f"{sentence(pair, worst, wrong)}{reason}; pair the files again from their source")
 
 
 def _compare(samples: Sequence[SampleStatistics], different: np.ndarray, pair: Pair) -> Finding | None:
     """How two maps go together; None where no sample has both. different: (n, n), whether two pictures are."""
     both = [i for i, one in enumerate(samples) if pair[0] in one.lines and pair[1] in one.lines]
-    samples, strangers = [samples[i] for i in both], different[np.ix_(both, both)]
+    samples, different = [samples[i] for i in both], different[np.ix_(both, both)]
     if not samples:
         return None
     if len(samples) < FEWEST:
         return Finding("unknown")
     first, second = (_stacked([one.lines[name] for one in samples]) for name in pair)
     scores = first @ second.T
-    if np.count_nonzero(strangers) < STRANGERS:
+    if np.count_nonzero(different) < DIFFERENT:
         return Finding("unknown")
-    others, scatter = _usual(scores[strangers])
+    others, scatter = _usual(scores[different])
     own = np.diag(scores)
     surplus, error = float(own.mean()) - others, max(float(own.std()), scatter) / len(own) ** 0.5
     known = float(own.mean()), others, len(samples)
@@ -98,8 +78,8 @@ def _compare(samples: Sequence[SampleStatistics], different: np.ndarray, pair: P
         offset, best, i, stem = found
         return Finding("offset", *known, best, offset, (samples[i].stem, stem))
     if surplus < 4 * error:
-        return Finding("strange" if surplus + 3 * error < NOTHING else "unknown", *known)
-    moved = _exchanged(first, second, np.where(strangers, scores, -1), scatter)
+        return Finding("unrelated" if surplus + 3 * error < NOTHING else "unknown", *known)
+    moved = _exchanged(first, second, np.where(different, scores, -1), scatter)
     if not moved:
         return Finding("agree", *known)
     best = float(np.mean([scores[i, j] for i, j in moved.items()]))
@@ -107,7 +87,7 @@ def _compare(samples: Sequence[SampleStatistics], different: np.ndarray, pair: P
 
 
 def _usual(scores: np.ndarray) -> tuple[float, float]:
-    """What strangers correlate by, and how that scatters; maps that are another's are no strangers of his."""
+    """The correlation of maps of different frames, and its scatter; few that do belong together change neither."""
     middle = float(np.median(scores))
     return middle, max(1.48 * float(np.median(np.abs(scores - middle))), SCATTER)
 
@@ -132,16 +112,16 @@ def _offset(
     """
     at = {place: column for column, place in enumerate(columns)}
     best: tuple[int, float, int, str] | None = None
-    surest = 5.0  # deviations, by the scatter of strangers
+    surest = 5.0  # deviations, by the scatter of different frames
     for offset in (offset for offset in range(-REACH, REACH + 1) if offset):
         found = [(i, at[split, k + offset]) for i, (split, k) in enumerate(rows) if (split, k + offset) in at]
         if len(found) < 3:
             continue
         i, j = (list(side) for side in zip(*found, strict=True))
-        gain = float((scores[i, j] - own[i]).mean())
+        gain, there = float((scores[i, j] - own[i]).mean()), float(scores[i, j].mean())
         sure = gain / scatter * (len(found) / 2) ** 0.5
-        if gain > GAIN_OF_ALL and sure > surest:
-            best, surest = (offset, float(scores[i, j].mean()), int(i[0]), str(stems[j[0]])), sure
+        if min(gain, there) > GAIN_OF_ALL and sure > surest:
+            best, surest = (offset, there, int(i[0]), str(stems[j[0]])), sure
     return best
 
 
@@ -190,23 +170,9 @@ def _exchanged(first: np.ndarray, second: np.ndarray, scores: np.ndarray, scatte
     return dict(zip(i.tolist(), j.tolist(), strict=True)) if sure else {}
 
 
-def _loose(findings: Mapping[Pair, Finding]) -> str:
-    """The maps that are not known to agree with the first one, by name."""
-    names = [name for name in NAMES if any(name in pair for pair in findings)]
-    connected = set(names[:1])
-    for _ in names:
-        agreeing = (pair for pair, one in findings.items() if one.kind == "agree")
-        connected |= {name for pair in agreeing if connected & set(pair) for name in pair}
-    return _listed([name for name in names if name not in connected])
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(NAMES[name] for name in names)
-
-
 def _wrong(findings: Mapping[Pair, Finding]) -> tuple[list[str], str]:
     """The maps that are others', and how that is known: what contradicts the fewest findings, then the fewest maps."""
-    names = [name for name in NAMES if any(name in pair for pair in findings)]
+    names = names_in(findings)
 
     def cost(wrong: Sequence[str]) -> tuple[int, int]:
         apart = {pair: (pair[0] in wrong) != (pair[1] in wrong) for pair in findings}
@@ -216,36 +182,7 @@ def _wrong(findings: Mapping[Pair, Finding]) -> tuple[list[str], str]:
     choices = [some for n in range(1, len(names)) for some in itertools.combinations(names, n)]
     best = min(choices, key=lambda some: (*cost(some), "image" in some))
     certain = [some for some in choices if cost(some) == cost(best)] == [best]
-    listed, others = _listed(best), _listed([name for name in names if name not in best])
+    others = listed(name for name in names if name not in best)
     if not certain:
-        return list(best), f"; whether {listed} or {others} are wrong is unknown"
+        return list(best), f"; whether {listed(best)} or {others} are wrong is unknown"
     return list(best), f"; the other maps ({others}) agree" if len(names) - len(best) > 1 else ""
-
-
-def _sentence(pair: Pair, found: Finding, wrong: Sequence[str]) -> str:
-    """What was found; in the singular, as of one map a sample."""
-    a, b = (SINGULAR[name] for name in pair)
-    own = (
-        f"outlines of {a} and {b} correlate by {found.own:.2f} within a sample, by {found.others:.2f} between "
-        "different ones"
-    )
-    forward = pair[1] in wrong
-    theirs, right = (b, a) if forward else (a, b)
-    if found.kind == "offset":
-        first, last = found.example if forward else found.example[::-1]
-        return (
-            f"the {theirs} of {right} {first} is stored as {last}: off by {found.offset if forward else -found.offset} "
-            f"in the order of the names ({own}, by {found.best:.2f} at that offset)"
-        )
-    if found.kind == "moved":
-        pairs = found.moved if forward else {there: here for here, there in found.moved.items()}
-        some = ", ".join(f"{here} as {there}" for here, there in itertools.islice(pairs.items(), NAMED))
-        more = f" and {len(pairs) - NAMED} more" * (len(pairs) > NAMED)
-        return (
-            f"in {len(pairs)} of {found.count} samples the {theirs} is stored with another one: that of {some}{more} "
-            f"({own}, by {found.best:.2f} when they are put back)"
-        )
-    return (
-        f"the {theirs} fits the {right} of its own sample no better than that of others ({own}; {found.count} "
-        "samples): every one is of another frame, turned, or cut differently"
-    )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ from mtl_vision.runtime.kinds import KINDS
 FEW = 0.05  # of the samples; where more lack a target, only some are meant to have it
 THUMBNAILS, WIDTH = 100, 160  # samples of a split that have one, and its width in pixels
 OUTLINED = 2000  # samples of a split whose outlines are kept, 4 KiB a map
+LOOKED_AT = 4096  # samples that were not read, and whose outlines are kept, too
 FINGERPRINT = (12, 16)
 WRAP = 65536  # values of 16 bits
 T = TypeVar("T")
@@ -123,7 +124,7 @@ def collect(dataset: FolderDataset, most: int | None = None) -> SplitStatistics:
     """Read up to `most` samples, spread over the split; what cannot be read is among the problems of its sample."""
     indices = spread(len(dataset), most)
     thumbnails, outlined = ({indices[i] for i in spread(len(indices), some)} for some in (THUMBNAILS, OUTLINED))
-    look = partial(look_at, dataset)
+    look = lru_cache(LOOKED_AT)(partial(look_at, dataset))  # several tests look at the same samples
 
     def kept(index: int) -> SampleStatistics:
         reading = read(dataset, index)

@@ -15,6 +15,7 @@ from scipy import fft, optimize
 from mtl_vision.check.outlines import outlines
 from mtl_vision.check.statistics import OK, UNKNOWN, SplitStatistics, Thumbnail, Verdict, fault
 
+FARTHEST = 0.25  # of the logarithm of a scale
 SCALES = np.exp(np.linspace(-0.225, 0.225, 25))  # 0.80 to 1.25
 REACH = 0.06  # of the width: the greatest shift
 FEWEST = 4  # samples
@@ -22,8 +23,9 @@ SCALE, SHIFT = 0.02, 0.01  # from which it is a fault; of the width. Half a pixe
 SIGMAS = 4.0  # of the mean gain over the samples; at most 2.0 in random parts of NYUv2
 SCATTER = 0.03  # of one sample's gain, at least
 GAIN = 1.03  # of the correlation; a map scaled by 0.97 gains by a factor of 1.07
+CLEAR_OF_ONE = 0.5  # the same of a single sample; chance finds 0.25 among four
 CLEAR = 0.1  # correlation at the best place; 0.42 in NYUv2
-Lines = list[tuple[np.ndarray, np.ndarray]]  # outlines of images and of depth, (h, w) each
+Pairs = list[tuple[np.ndarray, np.ndarray]]  # outlines of images and of depth, (h, w) each
 NONE = (1.0, 1.0, 0.0, 0.0)
 
 
@@ -43,15 +45,14 @@ class Alignment(NamedTuple):
 
 def registration(split: SplitStatistics) -> Verdict:
     """Whether the depth maps (without them, the normals) are seen from where the images are, and at their scale."""
-    lines = _lines(split.thumbnails)
+    name, lines = pairs_of_outlines(split.thumbnails)
     if len(lines) < FEWEST:
         return UNKNOWN
-    found = alignment(split.thumbnails)
+    found = alignment(lines)
     if found is None:
         return OK if _known(_scores(lines, NONE)) else UNKNOWN
     width = max(one.width for one in split.thumbnails)
     scale = f"{found.x:.2f}" if abs(found.x / found.y - 1) < 0.02 else f"{found.x:.2f} across and {found.y:.2f} down"
-    name = "depth" if any("depth" in one.sample.targets for one in split.thumbnails) else "normals"
     return fault(
         f"{name} and images are not registered: their outlines correlate by {found.none:.2f} as stored, and by "
         f"{found.best:.2f} with {name} scaled by {scale} about the centre and moved by {found.right * width:+.0f} "
@@ -61,9 +62,8 @@ def registration(split: SplitStatistics) -> Verdict:
     )
 
 
-def alignment(thumbnails: Sequence[Thumbnail]) -> Alignment | None:
+def alignment(lines: Pairs) -> Alignment | None:
     """How the maps have to be scaled and shifted to fit the images; None: not at all, or it is unknown."""
-    lines = _lines(thumbnails)
     if len(lines) < FEWEST:
         return None
     found = _coarse(lines)
@@ -78,7 +78,10 @@ def alignment(thumbnails: Sequence[Thumbnail]) -> Alignment | None:
     common = (_scores(others, found) - _scores(others, NONE)).mean()  # what all have at one place, a frame or a grid
     gain = best - none - common
     sure = gain.mean() > SIGMAS * max(float(gain.std()), SCATTER) / len(lines) ** 0.5
-    if not sure or best.mean() < max(CLEAR, GAIN * none.mean()):
+    scale, shift = max(abs(np.log(found[0])), abs(np.log(found[1]))), max(map(abs, found[2:]))
+    if not sure or scale > FARTHEST or shift > REACH + SHIFT:  # beyond what was looked through: chance
+        return None
+    if best.mean() < max(CLEAR, CLEAR_OF_ONE / len(lines) ** 0.5, GAIN * none.mean()):
         return None
     return Alignment(*found, float(best.mean()), float(none.mean()))
 
@@ -87,16 +90,19 @@ def _known(scores: np.ndarray) -> bool:
     return bool(scores.mean() > max(CLEAR, SIGMAS * scores.std() / len(scores) ** 0.5))
 
 
-def _lines(thumbnails: Sequence[Thumbnail]) -> Lines:
-    """Of the samples that have both, of the size that most have."""
+def pairs_of_outlines(thumbnails: Sequence[Thumbnail]) -> tuple[str, Pairs]:
+    """Those of the images and of depth, or of normals where no depth has outlines; with the name of these maps.
+
+    They are of the samples that have both, of the size that most have.
+    """
     found = [outlines(one.sample, None) for one in thumbnails]
     name = "depth" if any("depth" in lines for lines in found) else "normals"
     pairs = [(lines["image"], lines[name]) for lines in found if "image" in lines and name in lines]
     sizes = Counter(image.shape for image, _ in pairs)
-    return [pair for pair in pairs if pair[0].shape == sizes.most_common(1)[0][0]]
+    return name, [pair for pair in pairs if pair[0].shape == sizes.most_common(1)[0][0]]
 
 
-def _coarse(lines: Lines) -> tuple[float, float, float, float]:
+def _coarse(lines: Pairs) -> tuple[float, float, float, float]:
     """The best of SCALES and of all whole shifts: a correlation by Fourier transforms for each scale."""
     height, width = lines[0][0].shape
     reach = max(int(REACH * width), 1)
@@ -122,7 +128,7 @@ def _coarse(lines: Lines) -> tuple[float, float, float, float]:
     return best[1]
 
 
-def _fine(lines: Lines, start: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+def _fine(lines: Pairs, start: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     """The best place near a coarse one, with scales of its own across and down."""
     found = optimize.minimize(
         lambda place: -float(_scores(lines, tuple(place)).mean()),
@@ -139,7 +145,7 @@ def _corners(start: tuple[float, float, float, float]) -> np.ndarray:
     return np.array([start, *(np.array(start) + step for step in steps)])
 
 
-def _scores(lines: Lines, place: tuple[float, float, float, float]) -> np.ndarray:
+def _scores(lines: Pairs, place: tuple[float, float, float, float]) -> np.ndarray:
     """Of each sample, the correlation of the image's outlines with those of the depth moved to a place."""
     inside = _moved(np.ones(lines[0][0].shape, np.float32), place)
     pixels = max(float(inside.sum()), 1)

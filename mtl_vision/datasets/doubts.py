@@ -36,19 +36,25 @@ def normals_frame(source: FolderDataset) -> str | None:
     )
 
 
-def depth_mark(source: FolderDataset) -> str | None:
+def depth_marks(source: FolderDataset) -> str | None:
     """Stored depth values that stand for none, such as 65535 for a hole, and are read as depth."""
-    section, found = source.description.depth, {}
+    section, tails = source.description.depth, []
+    if section is None:
+        return None
     having = [i for i, stem in enumerate(source.stems) if stem in source.files.get("depth", {})]
     for index in (having[i] for i in spread(len(having), FRAMES)):
         with suppress(DataError):  # reading the whole sample says it
-            if (stored := source.stored("depth", index)) is not None and section is not None:
-                found[source.stems[index]] = tail(stored, section)
-    return next((one.told(list(found), section) for one in sentinels(list(found.values())) if section), None)
+            if (stored := source.stored("depth", index)) is not None:
+                tails.append((source.stems[index], tail(stored, section)))
+    sentences = []
+    for one in sentinels([found for _, found in tails]):
+        sentences.append(one.told([stem for stem, _ in tails], section))
+        section = section.with_mark(one.value)
+    return f"in a few frames {'; '.join(sentences)}" if sentences else None
 
 
 # Each looks at a split, and gives a sentence that says what was found and what to do, or None.
-DOUBTS: tuple[Callable[[FolderDataset], str | None], ...] = (normals_frame, depth_mark)
+DOUBTS: tuple[Callable[[FolderDataset], str | None], ...] = (normals_frame, depth_marks)
 
 
 def doubts(source: FolderDataset) -> list[str]:

@@ -29,6 +29,7 @@ class SplitFiles:
     images: Paths
     targets: dict[str, Paths]
     scenes: dict[str, str] = field(default_factory=dict)
+    no_list: str | None = None  # the list of the split, where it should be and is not
 
 
 @explained
@@ -38,14 +39,14 @@ def find_files(root: Path, description: Description, split: str) -> SplitFiles:
     path = _list(root, d, split)
     listed = _lines(path) if path else []
     if d.lists is not None and not listed:
-        return SplitFiles([], {}, {})
+        return SplitFiles([], {}, {}, no_list=d.lists.get(split))
     if d.columns is not None and path:
         between = "," if path.suffix.lower() == ".csv" else None  # else spaces
         found = _by_columns(root, d, split, [line.split(between) for line in listed])
     else:
         scenes: dict[str, str] = {}
         images = _files(root, d, split, d.image, scenes)
-        targets = {name: _files(root, d, split, folder) for name, folder in _folders(d).items()}
+        targets = {name: _files(root, d, split, folder) for name, folder in d.folders().items()}
         if d.match is not None:
             images, targets = _matched(images, targets, d.match)
         stems = list(images)
@@ -92,15 +93,12 @@ def expect_splits(root: Path, description: Description) -> list[str]:
         return found
     key = "splits" if description.lists is None else "lists"
     places = shown(", ".join(getattr(description, key).values()))
-    published = [known for known in layouts().values() if known.description.get("lists") == description.lists]
-    source = next((known.taken_from["lists"] for known in published if "lists" in known.taken_from), None)
+    published = [
+        known.taken_from for known in layouts().values() if known.description.get("lists") == description.lists
+    ]
+    source = next((said["lists"] for said in published if "lists" in said), None) if description.lists else None
     todo = f"put {source} there, or name others in" if source else "name them in"
     raise DataError(f"{root} has none of the {key} {places}: {todo} '{key}' of the description")
-
-
-def _folders(description: Description) -> dict[str, str]:
-    """The folder of each target that has files."""
-    return description.folders()
 
 
 def _files(
@@ -109,7 +107,7 @@ def _files(
     """Files of a folder or a pattern by the samples' names, numbers in their order; scenes: gets the patterns'."""
     where, parts = _pattern(root, description, split, folder)
     files: Paths = {}
-    for stars, path in matching(where, parts or "*"):
+    for stars, path in matching(where, parts or ("*",)):
         if path.suffix.lower() not in SUFFIXES:
             continue
         stem = name_of(stars) if parts else path.stem
@@ -123,7 +121,9 @@ def _files(
 
 
 def _matched(images: Paths, targets: dict[str, Paths], seconds: float) -> tuple[Paths, dict[str, Paths]]:
-    """The images that have a map near in time, and the maps under the images' names."""
+    """The images that have a map near in time, all where there are no targets, and the maps under the images' names."""
+    if not targets:
+        return images, targets
     pairs = {name: by_time(list(images), list(files), seconds) for name, files in targets.items()}
     kept = {stem: path for stem, path in images.items() if any(stem in found for found in pairs.values())}
     return kept, {name: {stem: targets[name][map_] for stem, map_ in found.items()} for name, found in pairs.items()}
@@ -181,7 +181,7 @@ def _by_columns(root: Path, description: Description, split: str, rows: Sequence
     others = [root / folder for name, folder in description.splits.items() if name != split]
     bases = [root / own, root, *others]
     folder = PurePosixPath(description.image.replace("{split}", own))
-    found = SplitFiles([], {}, {name: {} for name in _folders(description)})
+    found = SplitFiles([], {}, {name: {} for name in description.folders()})
     columns = description.columns or []
     for entered in rows:
         entries = {column: entry.strip() for column, entry in zip(columns, entered, strict=False)}

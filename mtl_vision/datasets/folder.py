@@ -6,7 +6,6 @@ The canonical folder is {train,val,test}/{rgb,depth,normals,label}/STEM.* with o
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Self, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from mtl_vision.datasets.arrays import read_rgb, read_values
+from mtl_vision.datasets.arrays import read_rgb
 from mtl_vision.datasets.description import DataError, Description
 from mtl_vision.datasets.files import expect_splits, find_files, place
+from mtl_vision.datasets.maps import finish_map, read_map, read_stored
 from mtl_vision.datasets.recognise import describe
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.targets import Target, kind_of, target_of
@@ -53,6 +53,11 @@ class FolderDataset:
         self.stems, self.images, self.files, self.scenes = found.stems, found.images, found.targets, found.scenes
         self.faults: dict[str, str] = {}  # of the samples that were left out since they can not be read, by name
         if not self.stems:
+            if found.no_list:
+                raise DataError(
+                    f"no list of split '{split}': expected {self.root / found.no_list}, as 'lists' of the description "
+                    f"says; in {self.root}: {_names_in(self.root)}"
+                )
             image = self.description.image
             folder = place(self.root, self.description, split, image)
             expected = str(folder) if "*" in image else f"{folder}/*.png (or jpg, webp)"
@@ -105,6 +110,12 @@ class FolderDataset:
         image = read_rgb(self.images[stem])
         if self.description.mirrored:
             image = np.ascontiguousarray(image[:, ::-1])
+        crop = self.description.crop
+        if crop is not None and not _alike(image, (crop["height"], crop["width"])):
+            raise DataError(
+                f"{self.images[stem]} is {image.shape[0]}x{image.shape[1]} (HxW), 'crop' of the description "
+                f"{crop['height']}x{crop['width']}: expected one aspect ratio; correct 'crop', or leave it out"
+            )
         maps = {name: array for name in self.files if (array := self.read(name, index)) is not None}
         if self.description.fit and maps:
             size = next(iter(maps.values())).shape[:2]
@@ -125,34 +136,26 @@ class FolderDataset:
 
     def read(self, name: str, index: int) -> np.ndarray | None:
         """A target's map from its file, such as class ids in `classes`; None where there is no file."""
-        target, values = target_of(name), self.values(name, index)
-        if values is None or target.finish is None:
-            return values
-        with _named(self.files[name][self.stems[index]]):
-            return target.finish(values, self.description.section(name), self.classes)
+        path, values = self._path(name, index), self.values(name, index)
+        if path is None or values is None:
+            return None
+        return finish_map(values, path, name, self.description, self.classes)
 
     def values(self, name: str, index: int, stored: np.ndarray | None = None) -> np.ndarray | None:
         """What a target's file holds, upright: metres, stored ids, vectors of any length; None where there is none.
 
         stored: the file as it is, where it has been read already.
         """
-        target = target_of(name)
-        stored = self.stored(name, index) if stored is None else stored
-        if stored is None or target.read is None:
-            return None
-        section = self.description.section(name)
-        with _named(self.files[name][self.stems[index]]):
-            values = target.read(stored, section)
-            if self.description.mirrored:
-                values = kind_of(name).flip(values)
-            if target.place is None:
-                return values
-            return target.place(values, section, self.root, self.description.camera(values.shape[:2]))
+        path = self._path(name, index)
+        return None if path is None else read_map(path, name, self.description, self.root, stored)
 
     def stored(self, name: str, index: int) -> np.ndarray | None:
         """A target's file as it is, (H, W) or (H, W, 3) of any type; None where there is none."""
-        path = self.files.get(name, {}).get(self.stems[index])
-        return None if path is None else read_values(path, getattr(self.description.section(name), "key", None))
+        path = self._path(name, index)
+        return None if path is None else read_stored(path, name, self.description)
+
+    def _path(self, name: str, index: int) -> Path | None:
+        return self.files.get(name, {}).get(self.stems[index])
 
     def _derived(self, names: Sequence[str]) -> tuple[Target, ...]:
         """The targets without files: those that the description derives, and those of `names` that it lacks."""
@@ -201,17 +204,6 @@ def _names_in(folder: Path) -> list[str]:
         return ["no such folder"]
     found = sorted(path.name for path in folder.iterdir())
     return found[:NAMED] + [f"and {len(found) - NAMED} more"] * (len(found) > NAMED)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Errors name the file. Numbers that are none (infinity, signalling NaN) raise no warnings of numpy's."""
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            yield
-    except (DataError, MemoryError) as error:
-        found = error if isinstance(error, DataError) else "too large for the memory there is"
-        raise DataError(f"{path}: {found}") from error
 
 
 def _alike(array: np.ndarray, size: Size) -> bool:

@@ -44,5 +44,7 @@ def _by_time(names: list[str]) -> dict[float, str]:
             time = math.nan
         if not math.isfinite(time):
             raise DataError(f"'match' is for names that are times in seconds, found {shown(repr(name))}")
+        if time in found:
+            raise DataError(f"'match' is for names of different times, found {found[time]} and {name}")
         found[time] = name
     return dict(sorted(found.items()))

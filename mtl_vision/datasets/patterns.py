@@ -15,7 +15,8 @@ def matching(where: Path, parts: Sequence[str]) -> Iterator[tuple[Stars, Path]]:
     """
     part, *rest = parts
     before, star, after = part.partition("*")
-    for path in sorted(where.iterdir(), key=natural) if star and where.is_dir() else [where / part]:
+    below = sorted(where.iterdir(), key=natural) if star and where.is_dir() else []
+    for path in below if star else [where / part]:
         text = path.name[len(before) : len(path.name) - len(after)]
         if star and (path.name != before + text + after or not text or path.name.startswith(".")):
             continue
@@ -23,7 +24,7 @@ def matching(where: Path, parts: Sequence[str]) -> Iterator[tuple[Stars, Path]]:
         if not rest and (star or path.exists()):
             yield stars, path
         elif rest and path.is_dir():
-            yield from (((*stars, *inner), below) for inner, below in matching(path, rest))
+            yield from (((*stars, *inner), found) for inner, found in matching(path, rest))
 
 
 def name_of(stars: Stars) -> str:

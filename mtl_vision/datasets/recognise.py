@@ -6,14 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mtl_vision.datasets import DataError
-from mtl_vision.datasets.arrays import read_rgb, read_values
+from mtl_vision.datasets.arrays import read_rgb
 from mtl_vision.datasets.axes import FRAMES, Axes, compare, small_maps
 from mtl_vision.datasets.description import FILE_NAME, Description, known_description, make_description, read_yaml
 from mtl_vision.datasets.files import SplitFiles, find_files, splits_there, spread
 from mtl_vision.datasets.layouts import fitting, layouts
+from mtl_vision.datasets.maps import finish_map, read_map
 from mtl_vision.datasets.targets import NormalsFiles
-from mtl_vision.datasets.targets import depth as depth_files
-from mtl_vision.datasets.targets import normals as normals_files
 from mtl_vision.datasets.text import explained
 from mtl_vision.runtime.near import did_you_mean
 
@@ -86,42 +85,24 @@ def _described(root: Path, path: Path) -> Recognised:
 
 def _of_layout(root: Path, layout: str, described: Description, given: Collection[str] = ()) -> Recognised:
     """As the layout describes it, without what is not there; given: the keys that the user's file has itself."""
-    found = _as_found(root, described, given)
+    files: list[SplitFiles] = []
+    for split in splits_there(root, described):
+        with suppress(DataError):  # opening the split raises it again
+            files.append(find_files(root, described, split))
+    found = _as_found(files, described, given)
     gone = {name: folder for name, folder in described.folders().items() if name not in found.folders()}
-    known = known_description(layout)
-    axes = _measured_axes(root, found) if layouts()[layout].measured and "normals" not in given else None
+    axes = _measured_axes(root, files, found) if layouts()[layout].measured and "normals" not in given else None
     if axes is not None and found.normals is not None:
         found = replace(found, normals=replace(found.normals, axes=axes))
+    known = known_description(layout)
     return Recognised(found, gone, (*layouts()[layout].also, known.image, *known.folders().values()), axes)
 
 
-def _measured_axes(root: Path, description: Description) -> Axes | None:
-    """The axes that bring the stored normals to those of the depth; None: those described do, or it is unknown."""
-    d, maps = description, []
-    if d.normals is None or d.normals.derive or d.depth is None or d.mirrored:
-        return None
-    for split in splits_there(root, d):
-        with suppress(DataError):  # opening the split raises it again
-            files = find_files(root, d, split).targets
-            stems = [stem for stem in files["normals"] if stem in files["depth"]]
-            for stem in (stems[i] for i in spread(len(stems), FRAMES)):
-                depth = depth_files.read(read_values(files["depth"][stem], d.depth.key), d.depth)
-                vectors = normals_files.read(read_values(files["normals"][stem], d.normals.key), d.normals)
-                size = depth.shape[0], depth.shape[1]
-                maps += small_maps(depth, normals_files.finish(vectors, d.normals, None), d.camera(size))
-    compared = compare(maps, d.normals.axes)
-    return compared.axes if compared is not None and compared.state == "turned" else None
-
-
-def _as_found(root: Path, description: Description, given: Collection[str] = ()) -> Description:
+def _as_found(found: Sequence[SplitFiles], description: Description, given: Collection[str]) -> Description:
     """The description without what is not so here: targets that no file holds, and the crop of pictures that are whole.
 
     Normals that no file holds come from depth, if the camera is known.
     """
-    found: list[SplitFiles] = []
-    for split in splits_there(root, description):
-        with suppress(DataError):  # opening the split raises it again
-            found.append(find_files(root, description, split))
     if not found:
         return description
     stored = {name for files in found for name, paths in files.targets.items() if paths}
@@ -144,3 +125,20 @@ def _is_whole(description: Description, found: Sequence[SplitFiles]) -> bool:
     with suppress(DataError):  # reading the sample raises it again
         return read_rgb(first).shape[:2] == (description.intrinsics["height"], description.intrinsics["width"])
     return False
+
+
+def _measured_axes(root: Path, found: Sequence[SplitFiles], description: Description) -> Axes | None:
+    """The axes that bring the stored normals to those of the depth; None: those described do, or it is unknown."""
+    d, maps = description, []
+    if d.normals is None or d.normals.derive or d.depth is None:
+        return None
+    for files in found:
+        stems = [stem for stem in files.stems if all(stem in files.targets[name] for name in ("normals", "depth"))]
+        for stem in (stems[i] for i in spread(len(stems), FRAMES)):
+            with suppress(DataError):  # reading the sample raises it again
+                depth, vectors = (read_map(files.targets[n][stem], n, d, root) for n in ("depth", "normals"))
+                if depth is not None and vectors is not None:
+                    normals = finish_map(vectors, files.targets["normals"][stem], "normals", d)
+                    maps += small_maps(depth, normals, d.camera((depth.shape[0], depth.shape[1])))
+    compared = compare(maps, d.normals.axes)
+    return compared.axes if compared is not None and compared.state == "turned" else None

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mtl_vision.datasets.targets.base import one_channel
-from mtl_vision.datasets.targets.depth import SAME, DepthFiles, Number, read
+from mtl_vision.datasets.targets.depth import SAME, DepthFiles, Number, read, turned_back
 
 KEPT = 4  # greatest values of a map
-FAR, VERY_FAR, FARTHER = 1.2, 2.2, 5.0  # times the next depth
+# times the next depth, from which a value stands apart: usually, in few samples, and a value that is no usual mark
+APART, FEW_APART, UNUSUAL_APART = 1.2, 2.2, 5.0
 SEVERAL = 3  # samples that have the same value
 PIXELS = 10  # with exactly one value, in all samples together; a far thing has many values
 ROUND = 9.9  # metres; nearer, a wall may well be at exactly one depth
@@ -76,7 +77,7 @@ def tail(stored: np.ndarray, section: DepthFiles) -> Tail:
     Empty where no value is a depth, and where values wrap around, so that all of them occur. Raises DataError as `read`
     does.
     """
-    stored = one_channel(stored)
+    stored, section = turned_back(one_channel(stored), section.rotated), replace(section, rotated=None)
     found: list[tuple[Number, int, float]] = []
     with np.errstate(over="ignore", invalid="ignore"):
         left = stored[:0] if section.wraps else stored[read(stored, section) > 0]
@@ -90,7 +91,19 @@ def tail(stored: np.ndarray, section: DepthFiles) -> Tail:
 
 
 def sentinels(tails: Sequence[Tail]) -> list[Sentinel]:
-    """The stored values that stand for no depth, from the greatest on; tails: of all samples that are looked at."""
+    """The stored values that stand for no depth; tails: of all samples that are looked at.
+
+    Files of 8 bits, of 16 and of floats have values of their own.
+    """
+    nothing = Tail((), (), (), 0, None)
+    found = []
+    for limit in dict.fromkeys(one.limit for one in tails if one.values):
+        found += _of_one_type([one if one.limit == limit else nothing for one in tails])
+    return list({one.value: one for one in found}.values())
+
+
+def _of_one_type(tails: Sequence[Tail]) -> list[Sentinel]:
+    """The same of files of one type, from the greatest value on."""
     found: list[Sentinel] = []
     while len(found) < KEPT - 1:
         top = max((one.values[0] for one in tails if one.values), default=None)
@@ -103,7 +116,8 @@ def sentinels(tails: Sequence[Tail]) -> list[Sentinel]:
             break
         percent = 100 * sum(one.counts[0] for one in having) / sum(one.pixels for one in tails)
         samples = tuple(i for i, one in enumerate(tails) if one.values[:1] == (top,))
-        found.append(Sentinel(top, having[0].metres[0], rest, percent, samples, len(tails)))
+        count = sum(one.pixels > 0 for one in tails)
+        found.append(Sentinel(top, having[0].metres[0], rest, percent, samples, count))
         tails = left
     return found
 
@@ -115,10 +129,10 @@ def _stands_apart(having: Sequence[Tail], rest: float) -> bool:
     if not rest:
         return largest
     known = largest or _marks(value, metres)
-    if not known and (pixels < PIXELS or metres <= max(ROUND, (FAR if several else FARTHER) * rest)):
+    if not known and (pixels < PIXELS or metres <= max(ROUND, (APART if several else UNUSUAL_APART) * rest)):
         return False
     # Other samples may measure up to the end of the range: then it is in its own that nothing is near it
-    factor = FAR if known and (several or metres > FAR * rest) else VERY_FAR
+    factor = APART if known and (several or metres > APART * rest) else FEW_APART
     apart = sum(metres > factor * (one.metres[1] if len(one.metres) > 1 else rest) for one in having)
     return 2 * apart > len(having) and (largest or several or pixels >= PIXELS)
 

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from mtl_vision.datasets.description import FILE_NAME, SCENES, DataError, Description
+from mtl_vision.datasets.description import DataError, Description
+from mtl_vision.datasets.rules import FILE_NAME, SCENES
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.targets import target_of
 from mtl_vision.datasets.text import expect_name

@@ -133,7 +133,9 @@ def _arguments() -> argparse.ArgumentParser:
     )
     span = parser.add_mutually_exclusive_group()
     same = "depth in metres that the colours of all overviews span, so that they can be compared, and make a film that "
-    same += "does not flicker; depth maps stay as they are (each image's own range)"
+    same += (
+        "does not flicker; depth maps stay as they are; what --resume leaves out keeps its own (each image's own range)"
+    )
     span.add_argument("--range", metavar=("NEAR", "FAR"), nargs=2, type=float, help=same)
     full = "the same, with all that the model can give, such as 0 to 10 m"
     span.add_argument("--full-range", action="store_true", help=full)

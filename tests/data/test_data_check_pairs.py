@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -16,13 +17,16 @@ from data_testing import with_camera, write_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtl_vision.check import reading
+from mtl_vision.check.mirrored import mirrored_maps
 from mtl_vision.check.outlines import kept, outlines
 from mtl_vision.check.pairs import wrong_pairs
-from mtl_vision.check.registered import NONE, alignment, registration
+from mtl_vision.check.registered import NONE, Alignment, alignment, pairs_of_outlines, registration
 from mtl_vision.check.report import Report
 from mtl_vision.check.run import check_folder
 from mtl_vision.check.statistics import Lines, SampleStatistics, SplitStatistics, Thumbnail, Verdict
 from mtl_vision.datasets.description import Description, read_description
+from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.synthetic import render_room
 
@@ -145,7 +149,7 @@ def test_the_order_of_the_samples_changes_nothing(order: list[int]):
     assert wrong_pairs(replace(good, samples=tuple(good.samples[i] for i in order))).state == "ok"
 
 
-def test_frames_that_look_the_same_are_no_strangers():
+def test_frames_that_look_the_same_are_not_compared():
     rng = np.random.default_rng(0)
     one = rooms()[0]
     tripod = [
@@ -179,6 +183,10 @@ def test_holes_are_no_fault():
 # registration
 
 
+def aligned(split: SplitStatistics) -> Alignment | None:
+    return alignment(pairs_of_outlines(split.thumbnails)[1])
+
+
 def moved(array: np.ndarray, scale: float, right: float = 0, down: float = 0) -> np.ndarray:
     """Scaled about the centre, and moved, in pixels; 0 where nothing was seen."""
     height, width = array.shape[:2]
@@ -196,7 +204,7 @@ def unregistered(scale: float, right: float = 0, down: float = 0) -> SplitStatis
 @pytest.mark.parametrize("count", [4, 10, COUNT])
 def test_rooms_are_registered(count: int):
     split = statistics(rooms()[:count])
-    assert alignment(split.thumbnails) is None and registration(split).state in ("ok", "unknown")
+    assert aligned(split) is None and registration(split).state in ("ok", "unknown")
     assert registration(statistics(rooms())) == Verdict("ok")
 
 
@@ -206,7 +214,7 @@ def test_rooms_are_registered(count: int):
 )
 def test_the_scale_and_the_shift_that_align_are_named(scale: float, right: float, down: float):
     split = unregistered(scale, right, down)
-    found = alignment(split.thumbnails)
+    found = aligned(split)
     assert found is not None and found.best > found.none
     assert found.x == pytest.approx(1 / scale, abs=0.02) and found.y == pytest.approx(1 / scale, abs=0.02)
     assert found.right * 72 == pytest.approx(-right / scale, abs=0.7), "72 columns without the margin"
@@ -214,6 +222,14 @@ def test_the_scale_and_the_shift_that_align_are_named(scale: float, right: float
     sentence = registration(split)
     assert sentence.state == "fault" and sentence.fix is None and "depth and images are not registered" in sentence.text
     assert wrong_pairs(split).state != "fault", "they are of the same frames"
+
+
+def test_normals_are_named_where_the_depth_has_no_outlines():
+    flat = np.full((60, 80), 2, np.float32)
+    maps = [{"depth": flat, "normals": moved(one.targets["normals"], 0.91)} for one in rooms()]
+    sentence = registration(statistics([replace(one, targets=two) for one, two in zip(rooms(), maps, strict=True)]))
+    assert sentence.state == "fault" and sentence.text.startswith("normals and images are not registered")
+    assert "with normals scaled by 1.10" in sentence.text
 
 
 def test_half_a_pixel_is_no_fault():
@@ -226,7 +242,7 @@ def test_half_a_pixel_is_no_fault():
 
 def test_maps_of_other_images_are_not_aligned():
     split = statistics(exchanged(rooms(), "depth", np.roll(np.arange(COUNT), 9).tolist()))
-    assert alignment(split.thumbnails) is None
+    assert aligned(split) is None
     assert NONE == (1, 1, 0, 0)
 
 
@@ -268,6 +284,21 @@ def test_files_off_by_three(root: Path, most: int | None):
     assert fault.test == "wrong_pairs" and fault.split is None and "off by 3 in the order of the names" in fault.text
 
 
+def test_a_sample_is_read_twice_at_most(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """Once as one of those that were asked for, once as the neighbour of some, for all pairs of maps together."""
+    renumber(root, "depth", 3)
+    count: Counter[tuple[str, int]] = Counter()
+
+    def counted(dataset: FolderDataset, index: int) -> reading.Reading:
+        count[dataset.split, index] += 1
+        return read(dataset, index)
+
+    read = reading.read
+    monkeypatch.setattr(reading, "read", counted)
+    assert [fault.test for fault in checked(root, 5).faults if fault.test == "wrong_pairs"]
+    assert len(count) > 10 and max(count.values()) <= 2
+
+
 def test_files_of_another_camera(root: Path):
     change(root, "depth", lambda stored: moved(stored, 0.91))
     change(root, "normals", lambda stored: moved(stored, 0.91))
@@ -279,4 +310,37 @@ def test_files_of_another_camera(root: Path):
 def test_mirrored_maps_are_not_called_wrong_pairs(root: Path, folders: tuple[str, ...]):
     for folder in folders:
         change(root, folder, lambda stored: stored[:, ::-1])
-    assert not {"wrong_pairs", "registration"} & {fault.test for fault in checked(root).faults}
+    found = {fault.test for fault in checked(root).faults}
+    assert "mirrored_maps" in found and not {"wrong_pairs", "registration"} & found
+
+
+# healthy depth whose jumps are cut out
+
+
+def without_jumps(depth: np.ndarray, reach: int) -> np.ndarray:
+    """Depth with holes of `reach` pixels about its jumps, as filters against flying pixels leave it."""
+    kernel = np.ones((3, 3), np.uint8)
+    jump = cv2.dilate(depth, kernel) > 1.1 * cv2.erode(depth, kernel)
+    holes = cv2.dilate(jump.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
+    return np.where(holes, np.float32(0), depth)
+
+
+@pytest.mark.parametrize("reach", [0, 1])
+@pytest.mark.parametrize("count", [12, COUNT])
+def test_depth_whose_jumps_are_holes_is_its_own(reach: int, count: int):
+    cut = [
+        replace(one, targets={**one.targets, "depth": without_jumps(one.targets["depth"], reach)})
+        for one in rooms()[:count]
+    ]
+    split = statistics(cut)
+    for test in (wrong_pairs, registration, mirrored_maps):
+        assert test(split).state != "fault", test.__name__
+
+
+@pytest.mark.parametrize("count", [4, 6, 9])
+def test_a_few_shuffled_samples_are_never_called_unregistered(count: int):
+    for start in range(0, COUNT - count, 3):
+        some = rooms()[start : start + count]
+        order = [*range(1, count), 0]
+        name, lines = pairs_of_outlines(statistics(exchanged(some, "depth", order)).thumbnails)
+        assert name == "depth" and alignment(lines) is None

@@ -16,7 +16,8 @@ from test_data_layouts import ROOMS, Case, opened
 
 from mtl_vision.datasets import DataError
 from mtl_vision.datasets.description import Description, known_description, make_description, read_description
-from mtl_vision.datasets.files import names
+from mtl_vision.datasets.files import find_files, names
+from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.recognise import describe
 
@@ -410,3 +411,77 @@ def test_palette_pictures_are_ids(tmp_path: Path):
     indexed.putpalette([value for i in range(256) for value in (i, 255 - i, 7)])
     indexed.save(path)
     np.testing.assert_array_equal(dataset[0].targets["segmentation"], before)
+
+
+@pytest.mark.parametrize("image", ["photos/frame-*.png", "{split}/photos/frame-*.png"])
+def test_a_pattern_of_a_folder_that_is_not_there_matches_nothing(image: str, tmp_path: Path):
+    (tmp_path / "train").mkdir()
+    description = make_description({"splits": {"train": "train"}, "image": image}, "here")
+    with pytest.raises(DataError, match=r"no images for split 'train': expected .*frame-\*\.png"):
+        FolderDataset(tmp_path, "train", description)
+
+
+def test_a_target_of_a_folder_that_is_not_there_is_missing(tmp_path: Path):
+    (tmp_path / "train/rgb").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "train/rgb/1.png"), np.zeros((8, 8, 3), np.uint8))
+    description = make_description({"splits": {"train": "train"}, "depth": {"folder": "maps/d-*.png"}}, "here")
+    assert find_files(tmp_path, description, "train").targets == {"depth": {}}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            {"splits": {"train": "*/*/*"}, "image": "{split}/*.png"},
+            r"the folder of a split is '\*/\*/\*': expected one",
+        ),
+        ({"depth": {"along": "ray"}}, r"depth\.along: ray needs intrinsics; give them, or leave it out"),
+        ({"layout": "hypersim", "intrinsics": None}, r"depth\.along: ray needs intrinsics"),
+        ({"normals": {"turn": True}}, r"normals\.turn needs intrinsics"),
+    ],
+)
+def test_what_a_description_must_keep_to(data: dict, said: str):
+    with pytest.raises(DataError, match=said):
+        make_description(data, "here")
+
+
+def test_images_without_targets_need_no_partner_in_time(tmp_path: Path):
+    (tmp_path / "rgb").mkdir()
+    for name in ("1.0", "2.5"):
+        cv2.imwrite(str(tmp_path / f"rgb/{name}.png"), np.zeros((8, 8, 3), np.uint8))
+    description = make_description({"splits": {"train": "."}, "image": "rgb", "match": 0.02}, "here")
+    assert find_files(tmp_path, description, "train").stems == ["1.0", "2.5"]
+
+
+def test_two_names_of_one_time_are_an_error(tmp_path: Path):
+    for folder, times in (("rgb", ("1.0", "1.00")), ("depth", ("1.01",))):
+        (tmp_path / folder).mkdir()
+        for name in times:
+            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), np.zeros((8, 8), np.uint8))
+    data = {"splits": {"train": "."}, "image": "rgb", "depth": {"folder": "depth"}, "match": 0.02}
+    with pytest.raises(DataError, match=r"names of different times, found 1\.0+ and 1\.0+"):
+        find_files(tmp_path, make_description(data, "here"), "train")
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path: Path):
+    (tmp_path / "rgb").mkdir()
+    cv2.imwrite(str(tmp_path / "rgb/1.png"), np.zeros((8, 8, 3), np.uint8))
+    description = make_description({"splits": {"train": "."}, "lists": {"train": "a.txt"}, "image": "rgb"}, "here")
+    with pytest.raises(DataError, match=r"no list of split 'train': expected .*/a\.txt, as 'lists' of the description"):
+        FolderDataset(tmp_path, "train", description)
+
+
+@pytest.mark.parametrize("name", ["/etc/hosts", "../outside.tsv"])
+def test_files_beside_the_maps_are_in_the_data_sets_folder(name: str):
+    for data in ({"scenes": name}, {"segmentation": {"table": {"file": name, "from": "id", "to": "nyu40id"}}}):
+        with pytest.raises(DataError, match="expected a file in the data set's folder"):
+            make_description(data, "here")
+
+
+def test_a_crop_of_another_shape_than_the_pictures(tmp_path: Path):
+    (tmp_path / "train/rgb").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "train/rgb/1.png"), np.zeros((30, 40, 3), np.uint8))
+    crop = {"top": 0, "left": 0, "height": 425, "width": 300}
+    description = make_description({"splits": {"train": "train"}, "intrinsics": "nyuv2", "crop": crop}, "here")
+    with pytest.raises(DataError, match=r"1\.png is 30x40 \(HxW\), 'crop' of the description 425x300: expected one"):
+        FolderDataset(tmp_path, "train", description)[0]

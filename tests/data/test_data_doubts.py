@@ -153,7 +153,7 @@ def test_holes_that_are_stored_as_the_largest_value(root: Path):
     stored[5:8, 5:9] = 65535
     cv2.imwrite(str(path), stored)
     (told,) = said(root)
-    assert told.startswith("train: the stored value 65535 stands for no depth, and is read as 65.5")
+    assert told.startswith("train: in a few frames the stored value 65535 stands for no depth, and is read as 65.5")
     assert told.endswith("set `depth.invalid: [0, 65535]`")
     redescribe(root, lambda d: replace(d, depth=replace(d.depth, invalid=(0, 65535))))
     assert said(root) == []
@@ -315,3 +315,25 @@ def test_packing_says_it_once(root: Path, tmp_path: Path, capsys: pytest.Capture
     assert SET_XYZ in line
     assert not PackedDataset(FolderDataset(root, "train"), tmp_path / "cache").new
     assert capsys.readouterr().err == ""
+
+
+def test_measuring_passes_over_what_cannot_be_read(tmp_path: Path):
+    """One broken file hides no other, and numbers that are none raise no warning."""
+    lay_out("mtan", tmp_path, samples())
+    first, second, *_ = sorted((tmp_path / "train/depth").iterdir())
+    first.write_bytes(b"no array")
+    np.save(second, np.full_like(np.load(second), 1e300, np.float64))
+    for path in tmp_path.glob("*/normal/*.npy"):
+        np.save(path, read_so(np.load(path), ("x", "-z", "y")).astype(np.float32))
+    normals = describe(tmp_path).normals
+    assert normals is not None and normals.axes == XYZ
+
+
+def test_several_marks_are_named_at_once(root: Path):
+    for path in sorted((root / "train/depth").iterdir()):
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        stored[:3, :9], stored[3:6, :9] = 65535, 32767
+        cv2.imwrite(str(path), stored)
+    (told,) = said(root)
+    assert told.startswith("train: in a few frames the stored value 65535") and "the stored value 32767" in told
+    assert told.endswith("set `depth.invalid: [0, 65535, 32767]`")

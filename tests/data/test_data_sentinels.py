@@ -379,3 +379,71 @@ def test_a_set_of_images_only(root: Path, capsys: pytest.CaptureFixture[str]):
     assert faults(root, fix=True) == [("targets", None)]
     out = capsys.readouterr().out
     assert "no targets, only images" in out and "such as `depth: {folder: depth}`" in out and "no faults" not in out
+
+
+@pytest.mark.parametrize("mark", [8191, 10000, 40000, 65535])
+def test_marks_of_rotated_bits(mark: int):
+    """A mark is meant after the bits are turned back, as the description's `invalid` is."""
+    rng = np.random.default_rng(0)
+    section = DepthFiles(rotated=3)
+    tails = []
+    for _ in range(6):
+        millimetres = rng.integers(800, 4000, (20, 30)).astype(np.uint16)
+        millimetres[:4, :9] = mark
+        tails.append(tail(millimetres << 3 | millimetres >> 13, section))
+    (found,) = sentinels(tails)
+    assert found.value == mark and found.metres == pytest.approx(mark / 1000)
+    fixed = section.with_mark(mark)
+    assert fixed.invalid == [0, mark] and fixed.with_mark(mark) == fixed
+    assert not depth.read(np.uint16([[mark]]) << 3 | np.uint16([[mark]]) >> 13, fixed).any()
+
+
+def test_files_of_8_and_of_16_bits_have_values_of_their_own():
+    """DenseDepth's training depth has 8 bits, its test depth 16: the greatest of one is no depth of the other."""
+    rng = np.random.default_rng(0)
+    section = DepthFiles(scale8=10 / 255)
+    small, large = rng.integers(20, 120, (6, 20, 30)).astype(np.uint8), rng.integers(800, 4000, (6, 20, 30))
+    small[:, :4, :9] = 255
+    tails = [tail(one, section) for one in (*small, *large.astype(np.uint16))]
+    (found,) = sentinels(tails)
+    assert found.value == 255 and found.samples == (0, 1, 2, 3, 4, 5) and found.count == 6
+    assert sentinels(tails[6:]) == []
+
+
+def in_16_bits(root: Path, how: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> None:
+    """Every depth map of a set, as stored, changed."""
+    rng = np.random.default_rng(0)
+    for path in sorted(root.glob("*/depth/*.png")):
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), how(stored, rng))
+
+
+def room_set(folder: Path) -> Path:
+    samples = [render_room(seed, (48, 64)) for seed in range(6)]
+    return write_folder(folder, {"train": samples}, with_camera(samples[0]))
+
+
+def test_several_values_near_the_largest_are_no_reason_to_unwrap(tmp_path: Path):
+    """As where a map with holes at 65535 was resized: named, and the description, which is right, stays."""
+    root = room_set(tmp_path / "set")
+
+    def spread(stored: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        marks = rng.random(stored.shape) < 0.03
+        return np.where(marks, rng.integers(65335, 65536, stored.shape), stored).astype(np.uint16)
+
+    in_16_bits(root, spread)
+    before = (root / "dataset.yaml").read_text()
+    report = check(root, fix=True, out=tmp_path / "out")
+    texts = [fault.text for fault in report.faults if fault.test == "depth_wraps"]
+    assert texts and "they stand for no depth" in texts[0]
+    assert (root / "dataset.yaml").read_text() == before or "wraps" not in (root / "dataset.yaml").read_text()
+
+
+def test_bits_that_are_rotated_are_named(tmp_path: Path):
+    root = room_set(tmp_path / "set")
+    in_16_bits(root, lambda stored, _: stored << 3 | stored >> 13)
+    fault = next(one for one in check(root, out=tmp_path / "out").faults if one.test == "depth_unit")
+    assert "`depth.rotated: 3` makes it" in fault.text
+    assert not [one for one in check(root, fix=True, out=tmp_path / "out").faults if one.test.startswith("depth")]
+    section = read_description(root / "dataset.yaml").depth
+    assert section is not None and section.rotated == 3 and not section.wraps

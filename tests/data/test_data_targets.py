@@ -16,7 +16,17 @@ from data_testing import FULL, SIZE, planes, write_folder
 from mtl_vision.datasets.description import DataError
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.sample import Sample
-from mtl_vision.datasets.targets import TARGETS, Target, kind_of, register, target_of
+from mtl_vision.datasets.targets import (
+    TARGETS,
+    DepthFiles,
+    NormalsFiles,
+    Target,
+    depth,
+    kind_of,
+    normals,
+    register,
+    target_of,
+)
 from mtl_vision.loading import geometry
 from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
@@ -185,3 +195,12 @@ def test_loading_processes_that_are_not_forked_know_it(root: Path, tmp_path: Pat
     code = [sys.executable, str(tmp_path / "script.py"), str(root), str(tmp_path / "cache")]
     done = subprocess.run(code, capture_output=True, text=True, env={"PYTHONPATH": ":".join(paths), "PATH": ""})
     assert done.returncode == 0 and "the same" in done.stdout, done.stderr
+
+
+def test_files_of_machines_with_another_order_of_bytes():
+    codes = np.arange(12, dtype=np.uint16).reshape(2, 2, 3) * 5000
+    same = normals.read(codes.astype(">u2"), NormalsFiles())
+    np.testing.assert_array_equal(same, normals.read(codes, NormalsFiles()))
+    for section in (DepthFiles(rotated=3), DepthFiles(wraps=True), DepthFiles(full_scale=10)):
+        same = depth.read(codes[..., 0].astype(">u2"), section)
+        np.testing.assert_array_equal(same, depth.read(codes[..., 0], section))

@@ -14,9 +14,10 @@ class Layout:
     """A known layout.
 
     signs: patterns that must all match files, those with a ! before them none; description: what its dataset.yaml would
-    say; taken_from: where what it says of depth, normals, segmentation, camera and lists was read (`from` in the file),
-    by these names; also: folders of maps that it has, too, and that are read only where a description chooses them;
-    measured: the axes of its normals are stated nowhere, and are found by each copy's own depth.
+    say; taken_from: where what it says of depth, normals, segmentation, camera, lists and match was read (`from` in the
+    file), by these names; also: folders of maps that it has, too, and that are read only where a description chooses
+    them; measured: the axes of its normals are stated nowhere: each copy's own depth shows them, those described are
+    taken where it does not.
     """
 
     signs: tuple[str, ...]

@@ -100,7 +100,12 @@ def one_channel(stored: np.ndarray) -> np.ndarray:
         stored = stored[..., 0]
     if stored.ndim != 2:
         raise DataError(f"expected one channel of 8 or 16 bits, found {stored.dtype} of shape {stored.shape}")
-    return stored
+    return native(stored)
+
+
+def native(stored: np.ndarray) -> np.ndarray:
+    """Numbers in this machine's order of bytes: arrays of other machines have another."""
+    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
 def _arrived(*values: Any) -> Target:

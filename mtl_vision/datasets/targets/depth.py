@@ -52,11 +52,14 @@ class DepthFiles:
     @property
     def marks(self) -> list[Number]:
         """The stored values that mean no depth."""
-        return self.invalid if isinstance(self.invalid, list) else [] if self.invalid is None else [self.invalid]
+        if isinstance(self.invalid, (list, tuple)):
+            return list(self.invalid)
+        return [] if self.invalid is None else [self.invalid]
 
     def with_mark(self, value: Number) -> DepthFiles:
         """The section with one more stored value that means no depth."""
-        return replace(self, invalid=[*self.marks, value] if self.marks else value)
+        marks = self.marks if value in self.marks else [*self.marks, value]
+        return replace(self, invalid=marks if len(marks) > 1 else value)
 
     def problem(self) -> str | None:
         """What is wrong with the section."""
@@ -83,7 +86,7 @@ class DepthFiles:
 
 def read(stored: np.ndarray, section: DepthFiles) -> np.ndarray:
     """Metres (H, W) float32 of stored values, 0 where there are none."""
-    stored = _turned_back(one_channel(stored), section.rotated)
+    stored = turned_back(one_channel(stored), section.rotated)
     scale = section.scale if section.scale8 is None or stored.dtype != np.uint8 else section.scale8
     if section.full_scale is not None:
         if stored.dtype.kind == "f":
@@ -110,7 +113,7 @@ def marked(stored: np.ndarray, section: DepthFiles) -> np.ndarray:
     return found
 
 
-def _turned_back(stored: np.ndarray, rotated: int | None) -> np.ndarray:
+def turned_back(stored: np.ndarray, rotated: int | None) -> np.ndarray:
     """16-bit values whose bits are rotated to the left as they were before."""
     if not rotated:
         return stored

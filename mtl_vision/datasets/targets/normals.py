@@ -11,7 +11,7 @@ import numpy as np
 from mtl_vision.datasets import DataError
 from mtl_vision.datasets.normals import normals_from_depth
 from mtl_vision.datasets.schema import Folder, Variable
-from mtl_vision.datasets.targets.base import Target
+from mtl_vision.datasets.targets.base import Target, native
 from mtl_vision.datasets.text import shown
 from mtl_vision.runtime.kinds import KINDS, normalise
 
@@ -29,8 +29,8 @@ class NormalsFiles:
     """Vectors (.npy, .mat), or RGB images of (n + 1) / 2, 8 or 16 bits; `derive` takes them from depth instead.
 
     Vectors far from unit length (black or grey pixels) are invalid. axes: our x, y, z in terms of the stored vector's
-    axes, for sources of another frame: [x, -y, -z] turns y and z. turn: those that face away from the viewer are
-    turned round, as meshes have them whose makers did not mind.
+    axes, for sources of another frame: [x, -y, -z] turns y and z. turn: those that face away from the viewer, as some
+    renderers store them, are turned round.
     """
 
     folder: Folder = "normals"
@@ -48,6 +48,7 @@ class NormalsFiles:
 
 def read(stored: np.ndarray, section: NormalsFiles) -> np.ndarray:
     """Vectors (H, W, 3) float32 in our axes, at whatever length they have."""
+    stored = native(stored)
     of_type = stored.dtype.kind == "f" or stored.dtype in (np.uint8, np.uint16)
     if stored.ndim != 3 or stored.shape[2] != 3 or not of_type:
         found = f"{stored.dtype} of shape {stored.shape}"
