@@ -150,8 +150,8 @@ def wraps(split: SplitStatistics) -> Verdict:
         return UNKNOWN  # `unit` says so
     if 65536 * fmt.scale > PLAUSIBLE[1] and SURE[0] <= median <= SURE[1]:  # nothing is so far
         return fault(
-            f"values just below 65536 beside the depth of a room in {len(jumping)} of {len(split.samples)} samples, such "
-            f"as {jumping[0].stem}: they stand for no depth, and may be several since the maps were resized or "
+            f"values just below 65536 beside the depth of a room in {len(jumping)} of {len(split.samples)} samples, "
+            f"such as {jumping[0].stem}: they stand for no depth, and may be several since the maps were resized or "
             "compressed; store 0 there, or name them in `depth.invalid`"
         )
     return fault(
