@@ -11,6 +11,11 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+# one process packs the data while the others wait: that may take longer than the default of ten minutes
+WAIT = timedelta(hours=3)
 
 
 def start(device: torch.device) -> None:
@@ -18,8 +23,10 @@ def start(device: torch.device) -> None:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
         # counts of a batch travel between CPUs: a GPU need not wait for them
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        # one process packs the data while the others wait: that may take longer than the default of ten minutes
-        dist.init_process_group(backend, timeout=timedelta(hours=3))
+        store, rank, count = next(rendezvous("env://", timeout=WAIT))
+        # torchrun's store outlives its processes: restarted ones are not to find the addresses of those before them
+        store = PrefixStore(f"attempt_{_attempt()}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=WAIT)
 
 
 def stop() -> None:
@@ -30,7 +37,11 @@ def stop() -> None:
 
 def restarted() -> bool:
     """Whether torchrun has started these processes again, after some of them had failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    return _attempt() > 0
+
+
+def _attempt() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 def world() -> int:

@@ -62,16 +62,14 @@ class _Normalise(Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         x, w, mean, scale, count = ctx.saved_tensors
-        ones, only_sums = torch.ones_like(mean), [False, True, True]
-        # over this process' samples: of dy xhat, and of dy
-        _, dw, db = torch.ops.aten.native_batch_norm_backward(
-            dy, x, ones, mean, ones, mean, scale, True, 0.0, only_sums
-        )
-        of_xhat, of_dy = distributed.gather(torch.stack([dw, db])).sum(0) / count
-        gain = scale if w is None else w * scale
-        slope = gain * of_xhat * scale
-        dx = _affine(dy, gain, slope * mean - gain * of_dy).add_(_affine(x, -slope, torch.zeros_like(slope)))
-        return dx, None if w is None else dw, db if ctx.needs_input_grad[2] else None, None
+        w = torch.ones_like(mean) if w is None else w
+        # with this process' means, and its sums of dy xhat and dy; then the means are corrected
+        dx, dw, db = torch.ops.aten.native_batch_norm_backward(dy, x, w, mean, mean, mean, scale, True, 0.0, [True] * 3)
+        own = torch.stack([dw, db])
+        of_xhat, of_dy = own * (x.shape[1] / x.numel()) - distributed.gather(own).sum(0) / count
+        slope = w * scale * of_xhat * scale
+        dx.add_(_affine(x, slope, w * scale * of_dy - slope * mean))
+        return dx, dw if ctx.needs_input_grad[1] else None, db if ctx.needs_input_grad[2] else None, None
 
 
 def _affine(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:

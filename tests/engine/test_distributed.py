@@ -91,16 +91,7 @@ def make(name: str, **more: Any) -> Trainer:
         net = synchronise(net, torch.device("cpu"))
     optimizer = make_optimizer(net, 0.01, 0.01)
     schedule = make_schedule(optimizer, 10, 0.1)
-    return Trainer(
-        net,
-        TASKS,
-        balancer,
-        optimizer,
-        make_schedule(optimizer, 10, 0.1),
-        torch.device("cpu"),
-        accumulate=MICRO,
-        **more,
-    )
+    return Trainer(net, TASKS, balancer, optimizer, schedule, torch.device("cpu"), accumulate=MICRO, **more)
 
 
 def train(name: str, fault: int | None = None) -> dict[str, Any]:
@@ -117,14 +108,9 @@ def train(name: str, fault: int | None = None) -> dict[str, Any]:
         if step in (1, 3):
             trainer.balancer.end_epoch()
     state = {key: value for key, value in trainer.balancer.state_dict().items() if isinstance(value, Tensor)}
-    model = trainer.model.state_dict()
-    unused = {key: value for key, value in model.items() if "unused" in key}  # where a gradient counts as zero
-    return {
-        "losses": losses,
-        "reports": reports,
-        "balancer": state,
-        "model": {k: model[k] for k in model.keys() - unused},
-    }
+    # a gradient that is missing counts as zero over several processes: the weight decays
+    model = {key: value for key, value in trainer.model.state_dict().items() if "unused" not in key}
+    return {"losses": losses, "reports": reports, "balancer": state, "model": model}
 
 
 def train_all() -> dict[str, Any]:
