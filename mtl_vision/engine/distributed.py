@@ -11,11 +11,16 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
+
+from mtl_vision.engine.mesh import Mesh
 
 # one process packs the data while the others wait: that may take longer than the default of ten minutes
 WAIT = timedelta(hours=3)
+
+
+_mesh: Mesh | None = None  # of processes on the CPU of one machine
 
 
 def start(device: torch.device) -> None:
@@ -26,11 +31,24 @@ def start(device: torch.device) -> None:
         store, rank, count = next(rendezvous("env://", timeout=WAIT))
         # torchrun's store outlives its processes: restarted ones are not to find the addresses of those before them
         store = PrefixStore(f"attempt_{_attempt()}", store)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=WAIT)
+        one_machine = device.type == "cpu" and os.environ.get("LOCAL_WORLD_SIZE") == str(count)
+        join(backend, store, rank, count, WAIT, one_machine)
+
+
+def join(backend: str, store: Store, rank: int, count: int, timeout: timedelta, one_machine: bool) -> None:
+    """Join the group of all processes that share `store`. one_machine: on the CPU of which they all are."""
+    global _mesh
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
+    if one_machine:
+        _mesh = Mesh.connected(store, rank, count, timeout)
 
 
 def stop() -> None:
     """Leave the group."""
+    global _mesh
+    if _mesh is not None:
+        _mesh.close()
+        _mesh = None
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -63,6 +81,8 @@ def total(tensor: Tensor) -> Tensor:
     """Sum over processes."""
     if world() == 1:
         return tensor
+    if _mesh is not None and _mesh.takes(tensor):
+        return _mesh.gather(tensor).sum(0)
     tensor = tensor.clone(memory_format=torch.contiguous_format)  # the sum is made in place
     dist.all_reduce(tensor)
     return tensor
@@ -72,6 +92,8 @@ def gather(tensor: Tensor) -> Tensor:
     """The tensors of all processes, stacked: (world, *shape). Of small ones it is faster than a sum."""
     if world() == 1:
         return tensor[None]
+    if _mesh is not None and _mesh.takes(tensor):
+        return _mesh.gather(tensor)
     found = tensor.new_empty(world(), tensor.numel())
     dist.all_gather_into_tensor(found.view(-1), tensor.reshape(-1))
     return found.view(world(), *tensor.shape)

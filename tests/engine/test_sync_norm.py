@@ -54,8 +54,9 @@ def used_all() -> dict[tuple[str, torch.dtype], list[Tensor | None]]:
 
 
 @pytest.mark.slow
-def test_two_processes_normalise_as_one(tmp_path: Path) -> None:
-    first, second = in_processes(used_all, 2, tmp_path)
+@pytest.mark.parametrize("one_machine", [True, False])
+def test_two_processes_normalise_as_one(tmp_path: Path, one_machine: bool) -> None:
+    first, second = in_processes(used_all, 2, tmp_path, one_machine=one_machine)
     for (name, dtype), expected in used_all().items():
         one, other = first[name, dtype], second[name, dtype]
         found = [*(torch.cat(pair) for pair in zip(one[:2], other[:2], strict=True)), *one[2:]]
