@@ -77,6 +77,9 @@ class Choices:
     gradnorm_alpha: float = choice(0.12, "GradNorm's alpha")
     gradnorm_lr: float = choice(0.025, "GradNorm's rate for the weights")
     gradnorm_parametrisation: str = choice("direct", "of GradNorm's weights", "direct", "exponential")
+    gradnorm_solver: str = choice("adam", "how GradNorm's weights move", "adam", "closed")
+    gradnorm_beta: float = choice(0.0, "forgetting factor of GradNorm's averages over steps")
+    gradnorm_decay: float = choice(0.0, "fall of GradNorm's rate")
     uncertainty_lr: float = choice(10.0, "the log-variances' rate, as a multiple of --lr")
 
 
@@ -264,6 +267,10 @@ def make_variants(c: Choices) -> dict[str, Choices]:
         "batch_x2": replace(c, batch=c.batch * 2),
         "gradnorm_lr_x0.1": replace(c, gradnorm_lr=0.1 * c.gradnorm_lr),
         "gradnorm_exponential": replace(c, gradnorm_parametrisation="exponential"),
+        "gradnorm_closed": replace(c, gradnorm_solver="closed"),
+        "gradnorm_closed_beta": replace(c, gradnorm_solver="closed", gradnorm_beta=0.9),
+        "gradnorm_beta": replace(c, gradnorm_beta=0.9),
+        "gradnorm_decay": replace(c, gradnorm_decay=0.001),
         "uncertainty_lr_x0.1": replace(c, uncertainty_lr=0.1 * c.uncertainty_lr),
     }
 

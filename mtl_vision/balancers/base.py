@@ -13,9 +13,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from mtl_vision.balancers.cut import Shared
+from mtl_vision.balancers.finite import fault, is_finite, parameters_of
 from mtl_vision.balancers.task_means import Mean, TaskMeans, identity
 from mtl_vision.runtime.near import did_you_mean
 
@@ -27,7 +28,8 @@ Source = Literal["loss", "kpi", "W_gradient"]
 class TaskLoss:
     """What a method may want to know of a task's loss."""
 
-    uninformed: float | None = None  # its value before anything is learnt: log C for the cross-entropy of C classes
+    # its value before anything is learnt, such as log C for the cross-entropy of C classes; or what finds it, if asked
+    uninformed: float | Callable[[], float | None] | None = None
     classification: bool = False  # whether it is a cross-entropy
 
 
@@ -40,6 +42,11 @@ class Balancer(nn.Module):
     A micro-batch calls `backward`; an optimiser step calls `step` once, before the optimiser's. All state is in
     `state_dict`. `weight` is w (T,), float32, in the order of `tasks`.
 
+    A loss, or a task's gradient, that is not finite raises FloatingPointError with task and step: in `step`, in
+    `backward` of the methods that weigh gradients by a solver, and on all processes. All state is then as it was after
+    the step before, and the next `backward` begins a new step; the gradients that were added to the model's parameters
+    are the caller's to zero.
+
     Args:
         tasks: the tasks' names, or what is known of the loss of each
     """
@@ -49,7 +56,8 @@ class Balancer(nn.Module):
     wants_after_step = False  # whether `after_step` is to be called after the optimiser's step
     learns_from: tuple[Source, ...] = ()  # what `learn` takes: a task's loss, performance indicator, gradient at W
     reads: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}  # settings that may be previous runs; how they are read
-    kept: tuple[str, ...] = ()  # attributes that are state, beside parameters and buffers
+    kept: tuple[str, ...] = ()  # attributes that are state, beside parameters, buffers and `steps`
+    moved: tuple[str, ...] = ()  # state that `backward` moves, and `forget` puts back
 
     def __init__(self, tasks: Tasks) -> None:
         super().__init__()
@@ -58,8 +66,12 @@ class Balancer(nn.Module):
         self.tasks = tuple(tasks)
         self.weight = nn.Parameter(torch.ones(len(tasks)), requires_grad=False)
         self.steps = 0
+        self.values: dict[str, float] = {}  # the last step's mean losses
         self._means: defaultdict[Source, TaskMeans] = defaultdict(TaskMeans)
         self._shares: dict[str, float] | None = None  # of this step's micro-batches, by task; None: there were none
+        self._before: dict[str, Any] = {}  # what `moved` were when this step began
+        self._gradient = self.weight.new_zeros(0)  # (T + 1,), 0, or NaN: of a task, and of several at once, at z
+        self._heads: dict[str, list[Tensor]] = {}  # the parameters of each
         self._W = self.weight.detach()  # that of the last cut
         self._report: dict[str, Tensor] = {}
 
@@ -82,11 +94,24 @@ class Balancer(nn.Module):
         self._report = {"weight": weight.detach().clone()}
         if not losses:
             return None
+        for name, loss in losses.items():
+            if name not in self._heads:
+                self._heads[name] = parameters_of(loss, shared.leaf)
         total = reduce(torch.add, (weight[self.tasks.index(name)] * loss for name, loss in losses.items()))
-        return shared.backward_heads(share * total, *losses)
+        return self.run_heads(share * total, shared, *losses)
+
+    def run_heads(self, objective: Tensor, shared: Shared, *names: str) -> Tensor:
+        """Run the heads of these tasks backward from a scalar; its gradient at z, which `step` expects to be finite."""
+        dz = shared.backward_heads(objective, *names)
+        at = self.tasks.index(names[0]) if len(names) == 1 else -1
+        self._gradient[at] += (0 * dz).sum()  # a norm may overflow
+        return dz
 
     def learn(self, names: list[str], means: Mapping[Source, Tensor]) -> None:
-        """Steer by the means (len(names), ...) of each source over micro-batches and processes; without gradients."""
+        """Steer by the means (len(names), ...) of each source over micro-batches and processes; without gradients.
+
+        All are finite, but for performance indicators.
+        """
 
     def observe(self, kpi: Mapping[str, Tensor], share: float = 1.0) -> None:
         """How well each task does on the micro-batch: a key performance indicator in [0, 1], higher is better."""
@@ -100,7 +125,11 @@ class Balancer(nn.Module):
         share: 1 / number of micro-batches a step. mean: over processes, where there are more; all of them call
         `backward` equally often.
         """
-        self._shares, self._W = self._shares or {}, shared.W.detach()
+        if self._shares is None:
+            self._shares, self._gradient = {}, self.weight.new_zeros(len(self.tasks) + 1)
+            values = {key: attrgetter(key)(self) for key in self.moved}
+            self._before = {key: v.detach().clone() if isinstance(v, Tensor) else v for key, v in values.items()}
+        self._W = shared.W.detach()
         for name, loss in losses.items():
             if name not in self.tasks:
                 near = did_you_mean(name, self.tasks)
@@ -111,15 +140,14 @@ class Balancer(nn.Module):
                     f"the micro-batches since the last step() are {self._shares[name]:g} of a step for '{name}': call "
                     "step() after each step's backward(), with share=1/N where a step has N micro-batches"
                 )
-            if "loss" in self.learns_from:
-                self._means["loss"].add(name, loss, share)
+            self._means["loss"].add(name, loss, share)
         dz = self.gradient_at_z(losses, shared, share, mean)
         if losses:
             shared.z.backward(dz)
 
     @torch.no_grad()
     def step(self, mean: Mean = identity, shares: Mapping[str, float] | None = None) -> None:
-        """Steer the weights once all gradients of a step are there.
+        """Steer the weights once all gradients of a step are there. It waits for the device once.
 
         shares: the share of all processes' micro-batches that had a task; by default, of this process' own.
         """
@@ -128,19 +156,56 @@ class Balancer(nn.Module):
         shares = self._shares if shares is None else shares
         names = [name for name in self.tasks if shares.get(name, 0) > 0]
         means: dict[Source, Tensor] = {}
-        for source in self.learns_from if names else ():
+        for source in dict.fromkeys((*self.learns_from, "loss")) if names else ():
             if unseen := self._shares.keys() - self._means[source].sums.keys():
                 raise RuntimeError(f"no {source} of {', '.join(sorted(unseen))}: call observe() before step()")
             like = self._W if source == "W_gradient" else self.weight.new_zeros(())
             means[source] = self._means[source].over(names, shares, mean, like)
         if means:
+            self.expect_finite(names, means, mean)
             self.learn(names, means)
-        self._means.clear()
-        self._shares = None
+        self._before = {}
+        self.forget()
         self.steps += 1
 
+    def expect_finite(self, names: list[str], means: Mapping[Source, Tensor], mean: Mean) -> None:
+        """Forget the step and raise FloatingPointError where its means or its gradients at z are not finite.
+
+        Leaves the mean losses in `values`.
+        """
+        gradient = mean(self._gradient)
+        if "W_gradient" in means:
+            norms = torch.linalg.vector_norm(means["W_gradient"].flatten(1), dim=1)
+            gradient[:-1][self.at(names)] += 0 * norms
+        found = torch.cat([means["loss"], gradient.to(means["loss"])]).tolist()
+        self.values = dict(zip(names, found, strict=False))
+        *alone, together = found[len(names) :]
+        bad = [name for name, value in zip(self.tasks, alone, strict=True) if value != 0]
+        if together != 0 and not bad:
+            bad = self._bad_heads(names, mean)
+        self.raise_fault(self.values, bad)
+
+    def _bad_heads(self, names: list[str], mean: Mean) -> list[str]:
+        """The tasks whose heads have gradients that are not finite; all where that cannot be told."""
+        own = [float(not is_finite(self._heads.get(name, []))) for name in names]
+        bad = mean(self.weight.new_tensor(own)).tolist()  # other processes have other gradients
+        return [name for name, value in zip(names, bad, strict=True) if value] or names
+
+    def raise_fault(self, losses: Mapping[str, float], gradients: Sequence[str] = ()) -> None:
+        """Forget the step and raise FloatingPointError if one of the losses is not finite, or gradients has a task."""
+        if (text := fault(losses, gradients, self.steps)) is not None:
+            self.forget()
+            raise FloatingPointError(text)
+
+    @torch.no_grad()
     def forget(self) -> None:
-        """Leave a step out: nothing of the `backward` calls since the last `step` counts."""
+        """Leave a step out: nothing of the `observe` and `backward` calls since the last `step` counts.
+
+        The gradients that they added to the model's parameters are the caller's to zero.
+        """
+        for key, value in self._before.items():
+            self._set(key, value)
+        self._before = {}
         self._means.clear()
         self._shares = None
 
@@ -158,7 +223,7 @@ class Balancer(nn.Module):
         return self._report or {"weight": self.weight.detach().clone()}
 
     def get_extra_state(self) -> dict[str, Any]:
-        values = {key: attrgetter(key)(self) for key in self.kept}
+        values = {key: attrgetter(key)(self) for key in ("steps", *self.kept)}
         return {key: value.state_dict() if isinstance(value, Optimizer) else value for key, value in values.items()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -166,8 +231,16 @@ class Balancer(nn.Module):
             if isinstance(own := attrgetter(key)(self), Optimizer):
                 own.load_state_dict(value)
             else:
-                owner, _, name = key.rpartition(".")
-                setattr(attrgetter(owner)(self) if owner else self, name, on_device(value, self.weight.device))
+                self._set(key, on_device(value, self.weight.device))
+
+    def _set(self, key: str, value: Any) -> None:
+        """Set an attribute, its own or a part's, such as method.last."""
+        owner, _, name = key.rpartition(".")
+        part = attrgetter(owner)(self) if owner else self
+        if isinstance(own := getattr(part, name), nn.Parameter):
+            own.copy_(value)
+        else:
+            setattr(part, name, value)
 
     def at(self, names: Sequence[str]) -> slice | list[int]:
         """Where these tasks are in (T,) tensors; all of them as a slice: a list would make a GPU wait."""
@@ -178,22 +251,6 @@ class Balancer(nn.Module):
         gradient = shared.gradient_at_weight(dz)
         self._means["W_gradient"].add_part(name, gradient, share)
         return gradient
-
-
-@torch.no_grad()
-def adam_step(adam: Adam, gradient: Tensor, at: slice | list[int]) -> None:
-    """One step on the values `at` of Adam's one parameter (T,), from their gradients.
-
-    The tasks that the step lacked stay: Adam's momentum would carry them on.
-    """
-    (values,) = adam.param_groups[0]["params"]
-    before = values.clone()
-    values.grad = torch.zeros_like(values)
-    values.grad[at] = gradient
-    adam.step()
-    if not isinstance(at, slice):
-        before[at] = values[at]
-        values.copy_(before)
 
 
 def on_device(value: Any, device: torch.device) -> Any:

@@ -42,6 +42,7 @@ class DBMTL(Balancer):
 
     learns_from = ("W_gradient",)
     kept = ("_average", "_count")
+    moved = ("weight",)
 
     def __init__(self, tasks: Tasks, beta: float = 0.9, place: Place = "last_shared") -> None:
         super().__init__(tasks)
@@ -59,7 +60,7 @@ class DBMTL(Balancer):
         grad_W: list[Tensor] = []
         for (name, loss), value in zip(losses.items(), L, strict=True):
             head_weight[self.tasks.index(name)] = 1 / (value + EPSILON)
-            dz[name] = shared.backward_heads(share * (loss / (value + EPSILON)), name)  # as of log(L_i + epsilon)
+            dz[name] = self.run_heads(share * (loss / (value + EPSILON)), shared, name)  # as of log(L_i + epsilon)
             grad_W.append(self.weight_gradient(name, dz[name], shared, share))
         for name, gradient in zip(dz, mean(torch.stack(grad_W)) if grad_W else (), strict=True):
             correction = 1 - self.beta ** (self._count.get(name, 0) + 1)

@@ -21,6 +21,8 @@ SMALLEST = 1e-12  # some methods take logarithms of losses
 class _Scalarized(Balancer):
     """Weights from a TorchJD scalarizer. A task that a batch lacks counts by its last loss (1 before its first)."""
 
+    moved = ("weight", "last")
+
     def __init__(self, tasks: Tasks, method: Method) -> None:
         super().__init__(tasks)
         self.method = method
@@ -60,6 +62,7 @@ class DWA(_Scalarized):
 
     # not in the state_dict of TorchJD 0.18
     kept = ("method._loss_sum", "method._n_batches", "method._previous_averages")
+    moved = ("weight", "last", "method._loss_sum", "method._n_batches")
 
     def __init__(self, tasks: Tasks, temperature: float = 2.0) -> None:
         within(0.01, 1000, temperature=temperature)
@@ -98,7 +101,9 @@ class FAMO(_Scalarized):
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         if losses:
-            self.method.update(self.with_last(list(losses), torch.stack(list(losses.values()))))
+            values = torch.stack(list(losses.values()))
+            self.raise_fault(dict(zip(losses, values.tolist(), strict=True)))
+            self.method.update(self.with_last(list(losses), values))
 
 
 class IMTLL(_Scalarized):

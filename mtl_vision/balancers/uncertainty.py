@@ -22,7 +22,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mtl_vision.balancers.base import Balancer, Source, TaskLoss, Tasks, adam_step
+from mtl_vision.balancers.adam import adam_step
+from mtl_vision.balancers.base import Balancer, Source, TaskLoss, Tasks
 from mtl_vision.ranges import within
 
 

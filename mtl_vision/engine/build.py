@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mtl_vision.balancers import Balancer, TaskLoss
 from mtl_vision.config import Component, Config, DataConfig, TasksConfig, plain
@@ -22,11 +24,13 @@ from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.loading.loader import Loader, Samples
 from mtl_vision.models import Network
+from mtl_vision.runtime.kinds import Size
 from mtl_vision.synthetic.dataset import write_rooms
 from mtl_vision.tasks import Task
 
 SYNTHETIC = Path("data")
 SHOWN = 5  # skipped samples that are named
+KNOWN = 32  # samples that the tasks' uninformed losses are found on
 
 
 @contextmanager
@@ -186,9 +190,23 @@ def resolve_balancer(config: Component) -> Component:
         return Component(config.class_path, class_of(config.class_path, Balancer).resolve(config.init_args))
 
 
-def make_balancer(config: Component, tasks: Mapping[str, Task]) -> Balancer:
-    """The balancer of the tasks."""
-    losses = {name: TaskLoss(task.uninformed_loss(), task.classification) for name, task in tasks.items()}
+def make_balancer(
+    config: Component, tasks: Mapping[str, Task], train: Samples | None = None, size: Size = (120, 160)
+) -> Balancer:
+    """The balancer of the tasks.
+
+    train: samples that the tasks' uninformed losses are found on, at `size`, if the method asks; without any they are
+    taken for 1, which is enough to see whether the settings are right.
+    """
+
+    @cache
+    def targets() -> dict[str, Tensor]:
+        return {} if train is None else Loader(train, list(tasks), size, 1).spread(KNOWN).targets
+
+    def uninformed(task: Task) -> float | None:
+        return task.uninformed_loss(targets()[task.name][..., ::2, ::2]) if train is not None else 1.0
+
+    losses = {name: TaskLoss(partial(uninformed, task), task.classification) for name, task in tasks.items()}
     with _key("balancer"):
         return make(config, Balancer, losses)
 

@@ -65,7 +65,7 @@ class Run:
         self.data, self.test_data = build.open_data(config, root)
         tasks = build.make_tasks(config.tasks, self.data.classes)
         build.check_data(config, self.data)
-        balancer = build.make_balancer(config.balancer, tasks)
+        balancer = build.make_balancer(config.balancer, tasks, self.data, config.data.size)
         begun = resuming and (self.folder / checkpoint.CHECKPOINT).exists()
         model = build.make_network(config, tasks, pretrained=not begun)  # before the data are packed: it may fail
         model.shared_weight(balancer.place)

@@ -79,8 +79,11 @@ class Task(ABC):
     def output(self) -> Output:
         """How the manifest describes the map."""
 
-    def uninformed_loss(self) -> float | None:
-        """The loss of a network that knows nothing, where theory gives it."""
+    def uninformed_loss(self, targets: Tensor | None = None) -> float | None:
+        """The loss of a prediction that knows nothing of the image. None: not known; a task of one's own may say it.
+
+        targets: some of the training split's, (B, ...) as batches have them; only where the loss depends on them.
+        """
         return None
 
     def initial_bias(self) -> list[float] | None:

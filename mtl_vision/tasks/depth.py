@@ -120,6 +120,13 @@ class Depth(ScalarTask):
     def output(self) -> Output:
         return Output(self.name, "scalar_map", unit="m", frame="camera, along z", range=(0.0, self.max_depth))
 
+    def uninformed_loss(self, targets: Tensor | None = None) -> float | None:
+        """Of the mean depth of the valid pixels, everywhere: a constant, which every loss is finite for."""
+        if targets is None:
+            return None
+        mean = masked_mean(targets[:, 0], self.valid(targets))
+        return self.loss(mean.expand_as(targets), targets).item()
+
     def initial_bias(self) -> list[float]:
         share = min(2.5 / self.max_depth, 0.5)  # rooms are about 2.5 m deep
         return [math.log(share / (1 - share))]

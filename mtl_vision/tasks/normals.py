@@ -91,5 +91,10 @@ class Normals(Task):
         frame = "camera: x right, y down, z forward; facing the viewer"
         return Output(self.name, "unit_vector_map", frame=frame, range=(-1.0, 1.0))
 
+    def uninformed_loss(self, targets: Tensor | None = None) -> float:
+        """Of a random direction: 1 for the cosine, pi/2 for the angle; whatever the targets."""
+        axes = torch.cat([torch.eye(3), -torch.eye(3)])[..., None, None]  # their mean is that over all directions
+        return self.loss(axes, torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1).expand_as(axes)).item()
+
     def initial_bias(self) -> list[float]:
         return [0.0, 0.0, -1.0]  # the surface that faces the camera

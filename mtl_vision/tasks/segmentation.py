@@ -1,6 +1,5 @@
 """Semantic segmentation: one of C classes a pixel."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -119,8 +118,10 @@ class Segmentation(Task):
     def output(self) -> Output:
         return Output(self.name, "label_map", classes=self.classes, palette=self.palette)
 
-    def uninformed_loss(self) -> float:
-        return math.log(self.channels)
+    def uninformed_loss(self, targets: Tensor | None = None) -> float:
+        """Of equal logits: log C for the cross-entropy, smoothed and weighted or not."""
+        targets = torch.zeros(1, 1, 1, dtype=torch.uint8) if targets is None else targets
+        return self.loss(torch.zeros(targets.shape[0], self.channels, *targets.shape[1:]), targets).item()
 
     def note(self, metrics: Mapping[str, float]) -> str:
         counted = metrics.get("classes_counted", self.channels)

@@ -26,8 +26,8 @@ def weights(balancer: Balancer) -> list[float]:
 
 
 def vectors(balancer: Balancer, gradients: Mapping[str, list[float]]) -> list[float]:
-    """A step on losses <g_i, z> with z in R^2; the trunk's gradient, dL/dz, since z = W and W's are two numbers."""
-    W = nn.Parameter(torch.ones(2))
+    """A step on losses <g_i, z>; the trunk's gradient, dL/dz, since z = W and W is a vector."""
+    W = nn.Parameter(torch.ones(len(next(iter(gradients.values())))))
     shared = Shared.cut(W * 1, W)
     balancer.backward({name: shared.leaf @ torch.tensor(g) + 20 for name, g in gradients.items()}, shared)
     balancer.step()

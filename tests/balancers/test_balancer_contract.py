@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -65,17 +67,19 @@ def step(
     finish: bool = True,
     factors: Sequence[float] = (1, 1, 1),
     precision: torch.dtype = torch.float32,
+    spoil: Callable[[dict[str, Tensor]], None] = lambda predictions: None,
 ) -> dict[str, Tensor]:
-    """A step as the training loop takes it, but for the optimiser."""
+    """A step as the training loop takes it, but for the optimiser. spoil: what is done to the predictions."""
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(5, 4, generator=g)
     targets = {name: (i + 1) * torch.randn(5, 2, generator=g) for i, name in enumerate(TASKS)}
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):
         shared = Shared.cut(net.shared(net.trunk(x)), net.shared.weight)
+        predictions = {name: net.heads[name](shared.leaf).float() for name in TASKS if name in tasks}
+        spoil(predictions)
         losses = {
-            name: factors[i] * (net.heads[name](shared.leaf).float() - targets[name]).square().mean()
-            for i, name in enumerate(TASKS)
-            if name in tasks
+            name: factors[TASKS.index(name)] * (prediction - targets[name]).square().mean()
+            for name, prediction in predictions.items()
         }
     if balancer.observes:
         balancer.observe({name: 1 / (1 + loss.detach()) for name, loss in losses.items()}, share)
@@ -320,3 +324,94 @@ def test_report_has_a_value_a_task(name: str) -> None:
 def test_no_task_is_an_error(name: str) -> None:
     with pytest.raises(ValueError, match="at least one task"):
         make(name, [])
+
+
+def spoilt_loss(predictions: dict[str, Tensor], value: float) -> None:
+    predictions["b"] = predictions["b"] + value
+
+
+def spoilt_gradient(predictions: dict[str, Tensor], value: float) -> None:
+    predictions["b"].register_hook(lambda g: g + value)
+
+
+BAD = [
+    pytest.param(partial(f, value=v), said, id=f"{f.__name__}-{v}")
+    for f, said in (
+        (spoilt_loss, "the loss of task 'b' is "),
+        (spoilt_gradient, "the gradient of task 'b' is not finite"),
+    )
+    for v in (math.nan, math.inf)
+]
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two states are one to the bit."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a.nan_to_num(-1), b.nan_to_num(-1))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(value, b[key]) for key, value in a.items())
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("spoil, said", BAD)
+@pytest.mark.parametrize("begun", [0, 4])
+def test_what_is_not_finite_is_told_before_it_is_learnt_from(name: str, spoil: Any, said: str, begun: int) -> None:
+    """The step raises, with task and step; nothing of it stays, and those that follow are as if it had not been."""
+    net, balancer, other = Net(), make(name), make(name)
+    for seed in range(begun):
+        for method in (balancer, other):
+            step(net, method, seed)
+    before = copy.deepcopy(balancer.state_dict())
+    for factors in ((1, 1, 1), (1, 3, 1)):
+        net.zero_grad()
+        with pytest.raises(FloatingPointError, match=f"{said}.*at step {begun}: "):
+            step(net, balancer, 20, factors=factors, spoil=spoil)
+        assert equal(before, balancer.state_dict())
+    balancer.end_epoch()
+    other.end_epoch()
+    for seed in range(30, 34):
+        found = []
+        for method in (balancer, other):
+            net.zero_grad()
+            step(net, method, seed)
+            found.append(net.trunk_gradient())
+        assert torch.equal(*found) and equal(balancer.report(), other.report())
+    assert equal(balancer.state_dict(), other.state_dict())
+
+
+def test_a_micro_batch_that_is_not_finite_spoils_the_step(name: str) -> None:
+    """The healthy one before it is forgotten as well."""
+    net, balancer, other = Net(), make(name), make(name)
+    for method in (balancer, other):
+        step(net, method, 0)
+    before = copy.deepcopy(balancer.state_dict())
+    step(net, balancer, 1, share=0.5, finish=False)
+    with pytest.raises(FloatingPointError, match="the loss of task 'b' is nan at step 1"):
+        step(net, balancer, 2, share=0.5, spoil=partial(spoilt_loss, value=math.nan))
+    assert equal(before, balancer.state_dict())
+    for method in (balancer, other):
+        net.zero_grad()
+        step(net, method, 3)
+    assert equal(balancer.report(), other.report()) and equal(balancer.state_dict(), other.state_dict())
+
+
+def test_a_step_that_is_left_out_is_forgotten(name: str) -> None:
+    """`forget` after `backward`: the state is that after the step before."""
+    net, balancer = Net(), make(name)
+    step(net, balancer, 0)
+    before = copy.deepcopy(balancer.state_dict())
+    step(net, balancer, 1, finish=False)
+    balancer.forget()
+    assert equal(before, balancer.state_dict())
+    with pytest.raises(RuntimeError, match="before backward"):
+        balancer.step()
+    step(net, balancer, 2)
+
+
+def test_steps_are_counted_on_in_a_restored_method(name: str) -> None:
+    net, balancer, again = Net(), make(name), make(name)
+    step(net, balancer, 0)
+    again.load_state_dict(balancer.state_dict())
+    assert again.steps == 1

@@ -180,9 +180,10 @@ def test_initial_losses() -> None:
     step(mean, 3.0, 2.0)
     assert mean.initial.tolist() == [2, 3]
     assert mean.weight.tolist() != [1, 1]
-    theoretical = GradNorm({"a": TaskLoss(), "b": TaskLoss(uninformed=math.log(13))}, initial="theoretical")
+    known = {"a": TaskLoss(uninformed=lambda: 1.5), "b": TaskLoss(uninformed=math.log(13))}
+    theoretical = GradNorm(known, initial="theoretical")
     step(theoretical, 1.0, 4.0)
-    assert theoretical.initial.tolist() == pytest.approx([1.0, math.log(13)])
+    assert theoretical.initial.tolist() == pytest.approx([1.5, math.log(13)])
     with pytest.raises(ValueError, match="expected first, mean, theoretical"):
         GradNorm(["a"], initial="zeroth")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ from mtl_vision.balancers import (
     Uncertainty,
     identity,
 )
-from mtl_vision.balancers.base import adam_step
+from mtl_vision.balancers.adam import adam_step
 
 OWN_LOOP = [GradNorm, DBMTL, Equal]
 
@@ -181,3 +182,34 @@ def test_adams_momentum_does_not_carry_a_missing_task_on() -> None:
     b = values[1].item()
     adam_step(adam, torch.tensor([1.0, 3.0]), [0, 2])
     assert values.tolist() == pytest.approx([0.8, 1.1, 0.8]) and values[1].item() == b
+
+
+def test_a_bad_loss_after_the_step_is_not_learnt_from() -> None:
+    """FAMO compares losses before and after the optimiser's step."""
+    pytest.importorskip("torchjd", reason="TorchJD is not installed")
+    balancer, shared = FAMO(["a", "b"]), cut()
+    balancer.backward({"a": 2 + shared.leaf.sum(), "b": 3 + shared.leaf.sum()}, shared)
+    balancer.step()
+    before = [p.clone() for p in balancer.parameters()]
+    with pytest.raises(FloatingPointError, match="the loss of task 'b' is inf at step 1: "):
+        balancer.after_step({"a": torch.tensor(1.0), "b": torch.tensor(math.inf)})
+    assert all(map(torch.equal, before, balancer.parameters()))
+
+
+def test_a_gradient_that_could_be_of_either_task() -> None:
+    """Without parameters in the heads, and one backward pass of all, each may be the one."""
+    balancer, shared = Equal(["a", "b"]), cut()
+    bad = shared.leaf.sum()
+    bad.register_hook(lambda gradient: gradient * math.nan)
+    balancer.backward({"a": shared.leaf.sum(), "b": bad}, shared)
+    with pytest.raises(FloatingPointError, match="the gradient of task 'a' or 'b' is not finite at step 0"):
+        balancer.step()
+
+
+def test_losses_may_share_a_head_where_losses_are_weighed() -> None:
+    balancer, head = Equal(["a", "b"]), nn.Linear(1, 1)
+    shared = cut()
+    out = head(shared.leaf)
+    balancer.backward({"a": out.sum(), "b": out.square().sum()}, shared)
+    balancer.step()
+    assert balancer.steps == 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mtl_vision.balancers import BALANCERS, FROM_TORCHJD, Balancer
@@ -14,6 +16,7 @@ from mtl_vision.engine import build
 from mtl_vision.engine.components import class_of, make
 from mtl_vision.engine.parse import UsageError, parse, read_config, resolve, write_config
 from mtl_vision.models import Decoder
+from mtl_vision.tasks import Task
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 NEEDS = {
@@ -90,6 +93,31 @@ def test_the_place_of_w() -> None:
     assert deepest.shape == (network.decoder.width, network.backbone.channels[-1], 1, 1)
     with pytest.raises(UsageError, match="place: expected 'last_shared', 'backbone', found head"):
         parse(["--balancer.place=head"])
+
+
+def test_the_uninformed_losses_are_found_on_the_training_data(rooms: Path) -> None:
+    """Once, if the method asks; always the same. Depth's is the mean distance from the mean depth."""
+    config = parse(["--balancer.initial=theoretical", f"--data.root={rooms}", "--data.size=[48, 64]"])
+    data, _ = build.open_data(config, rooms)
+    tasks = build.make_tasks(config.tasks, data.classes)
+    depth, normals, segmentation = build.make_balancer(config.balancer, tasks, data, (48, 64)).initial.tolist()
+    assert (normals, segmentation) == pytest.approx((1, math.log(len(data.classes.names))))
+    maps = np.stack([data[i].targets["depth"] for i in range(len(data))])
+    valid = maps[maps > 0]
+    assert depth == pytest.approx(np.abs(valid - valid.mean()).mean(), rel=0.2)
+    again = build.make_balancer(config.balancer, tasks, data, (48, 64))
+    assert again.initial.tolist() == [depth, normals, segmentation]
+
+
+def test_a_task_that_does_not_say_its_uninformed_loss(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse(["--balancer.initial=theoretical", f"--data.root={rooms}", "--data.size=[48, 64]"])
+    data, _ = build.open_data(config, rooms)
+    tasks = build.make_tasks(config.tasks, data.classes)
+    monkeypatch.setattr(type(tasks["normals"]), "uninformed_loss", Task.uninformed_loss)
+    with pytest.raises(
+        ValueError, match="^balancer: initial=theoretical: .* 'normals' is not known; define uninformed"
+    ):
+        build.make_balancer(config.balancer, tasks, data, (48, 64))
 
 
 def test_uncertainty_learns_which_tasks_classify() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -171,3 +172,32 @@ def test_metrics_without_a_valid_pixel_are_left_out(task: Task) -> None:
     metric = task.metrics()
     metric.update(truth(task, make_target(task)), target)
     assert metric.compute() == {}
+
+
+UNINFORMED = {
+    "normals-Cosine": 1.0,
+    "normals-Angular": math.pi / 2,
+    **dict.fromkeys(("segmentation", "segmentation-smoothed", "segmentation-weighted"), math.log(len(NAMES))),
+    **dict.fromkeys(("edges", "edges-weighted"), math.log(2)),
+}
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_the_uninformed_loss(name: str) -> None:
+    """Theory's value, whatever the targets; that of depth is the data's, and not known without them."""
+    task = MAKE[name]()
+    target = invalid(task, make_target(task), torch.rand(2, 5, 6, generator=torch.Generator().manual_seed(2)) < 0.4)
+    loss = task.uninformed_loss(target)
+    assert isinstance(loss, float) and loss > 0
+    if name in UNINFORMED:
+        assert loss == pytest.approx(UNINFORMED[name], rel=1e-6)
+        assert task.uninformed_loss() == pytest.approx(UNINFORMED[name], rel=1e-6)
+    else:
+        assert task.uninformed_loss() is None
+
+
+def test_the_uninformed_loss_of_depth_by_hand() -> None:
+    """Depths 1, 2 and 6 and an invalid pixel: of the mean, 3, L1 is (2 + 1 + 3) / 3 and the square (4 + 1 + 9) / 3."""
+    target = torch.tensor([1.0, 2.0, 6.0, 0.0]).view(1, 1, 2, 2)
+    assert Depth(L1()).uninformed_loss(target) == pytest.approx(2)
+    assert Depth(Squared()).uninformed_loss(target) == pytest.approx(14 / 3)
