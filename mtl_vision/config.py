@@ -31,6 +31,8 @@ class RunConfig:
         device: auto, cpu, cuda or cuda:N
         precision: auto is bf16 on CUDA and fp32 on CPU
         tensorboard: write TensorBoard events
+        processes: whose batches make a step; those that torchrun starts if not given. A run that has more or fewer,
+            such as a resumed one, divides the same batches among them
     """
 
     name: str | None = None
@@ -40,9 +42,12 @@ class RunConfig:
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     tensorboard: bool = True
+    processes: int | None = None
 
     def __post_init__(self) -> None:
         _within("run", self, seed=(0, 2**32 - 1))
+        if self.processes is not None:
+            _within("run", self, processes=(1, 65536))
 
 
 @dataclass
@@ -58,7 +63,7 @@ class DataConfig:
         eval_split: split to measure at the end; test, or val if there is none; holdout for the part held out
         holdout: training samples that are held out to choose settings on; always the same ones
         augment: preset of augmentation; heavy adds blur, noise and holes to strong
-        batch_size: samples a step, over all accumulated micro-batches of one process
+        batch_size: samples a step, over all accumulated micro-batches of one process (of `run.processes`)
         workers: loading processes; 0 loads in the main one
         cache: folder for decoded copies of the data; null decodes every time
         on_error: stop at a sample that cannot be read, or skip it; skip reads all once at the start and counts them
@@ -131,6 +136,7 @@ class TrainConfig:
         accumulate: micro-batches a step
         eval_every: epochs between evaluations during the training; 0: only at the end
         on_nonfinite: at a step whose loss or gradient is not finite stop, or skip it; after many it stops as well
+        sync_norm: batch norm over the samples of all processes; false: of each by itself, which is faster
     """
 
     epochs: int = 20
@@ -142,6 +148,7 @@ class TrainConfig:
     accumulate: int = 1
     eval_every: int = 0
     on_nonfinite: Literal["stop", "skip"] = "stop"
+    sync_norm: bool = True
 
     def __post_init__(self) -> None:
         _within("train", self, epochs=(1, 10**6), lr=(0, 10), backbone_lr=(0, 100), weight_decay=(0, 10), warmup=(0, 1))

@@ -54,7 +54,7 @@ class _Aggregated(Balancer):
         gramian = found[:T]
         # a map (B, C, H, W) that is channels-last in memory is not copied
         flat = {name: (g.movedim(1, -1) if g.ndim == 4 else g).reshape(-1) for name, g in dz.items()}
-        rows = {self.tasks.index(name): g.float() for name, g in flat.items()}
+        rows = {self.tasks.index(name): g.to(torch.promote_types(g.dtype, torch.float32)) for name, g in flat.items()}
         for i, j in combinations_with_replacement(rows, 2):
             gramian[i, j] = gramian[j, i] = torch.dot(rows[i], rows[j])
         for name, loss in losses.items():

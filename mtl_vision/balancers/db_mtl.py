@@ -11,8 +11,8 @@ Deviations, for a trunk that is run backward once: the norms are those of the gr
 shared layer's weight, in place of all shared parameters; and the moving average gives only the norms, while the
 direction is the batch's own: gtilde = alpha_k sum_i g_i / || ghat_i ||. At beta = 0 the two are one. beta is constant,
 where the authors let it fall with the steps. Each ghat_i is divided by 1 - beta^n after n steps with the task, so that
-one that comes late is not taken for small; where all tasks come in every batch this cancels. Micro-batches (and
-processes) are normalised each by itself; the average moves once a step, by their mean.
+one that comes late is not taken for small; where all tasks come in every batch this cancels. Micro-batches are
+normalised each by itself; the average moves once a step, by their mean.
 Scale: a factor on a loss changes nothing.
 """
 
@@ -55,13 +55,17 @@ class DBMTL(Balancer):
     def gradient_at_z(self, losses: Mapping[str, Tensor], shared: Shared, share: float, mean: Mean) -> Tensor | None:
         dz: dict[str, Tensor] = {}
         norm, head_weight = (torch.full_like(self.weight, float("nan")) for _ in range(2))
-        for name, loss in losses.items():
-            i = self.tasks.index(name)
-            head_weight[i] = 1 / (loss.detach() + EPSILON)
-            dz[name] = self.run_heads(share * torch.log(loss + EPSILON), shared, name)
-            grad_W = self.weight_gradient(name, dz[name], shared, share)
+        # over several processes, a loss and its gradient are means of theirs
+        L = mean(torch.stack([loss.detach() for loss in losses.values()])) if losses else ()
+        grad_W: list[Tensor] = []
+        for (name, loss), value in zip(losses.items(), L, strict=True):
+            head_weight[self.tasks.index(name)] = 1 / (value + EPSILON)
+            dz[name] = self.run_heads(share * (loss / (value + EPSILON)), shared, name)  # as of log(L_i + epsilon)
+            grad_W.append(self.weight_gradient(name, dz[name], shared, share))
+        for name, gradient in zip(dz, mean(torch.stack(grad_W)) if grad_W else (), strict=True):
             correction = 1 - self.beta ** (self._count.get(name, 0) + 1)
-            norm[i] = (self._moved(name, grad_W / share) / correction).norm().clamp(min=1e-12)  # || ghat_i ||
+            moved = self._moved(name, gradient / share) / correction
+            norm[self.tasks.index(name)] = moved.norm().clamp(min=1e-12)  # || ghat_i ||
         largest = norm.nan_to_num(0).max()  # alpha_k
         weight = head_weight * largest / norm
         self.weight.copy_(torch.where(weight.isnan(), self.weight, weight))

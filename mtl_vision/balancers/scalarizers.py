@@ -30,7 +30,7 @@ class _Scalarized(Balancer):
         self.last: Tensor
 
     def weigh(self, losses: Mapping[str, Tensor], mean: Mean) -> Tensor:
-        found = torch.zeros(2, len(self.tasks), device=self.last.device)  # losses, and whether they are there
+        found = self.last.new_zeros(2, len(self.tasks))  # losses, and whether they are there
         for name, loss in losses.items():
             found[0, self.tasks.index(name)] = loss.detach()
             found[1, self.tasks.index(name)] = 1

@@ -94,9 +94,22 @@ def _policy(config: Config) -> dict[str, Any]:
     return {name: getattr(config.data, name) for name in names} | {"derived": derived}
 
 
+def share_of_batch(config: Config) -> int:
+    """A process' samples of a micro-batch. Raises ValueError where those of all cannot be shared equally."""
+    batch, begun, now = config.data.batch_size, config.run.processes or distributed.world(), distributed.world()
+    micro = batch // config.train.accumulate * begun
+    if micro % now:
+        fitting = ", ".join(str(n) for n in range(1, micro + 1) if micro % n == 0)
+        raise ValueError(
+            f"{now} processes cannot share micro-batches of {micro} samples (data.batch_size {batch}, run.processes "
+            f"{begun}, train.accumulate {config.train.accumulate}): expected {fitting} processes"
+        )
+    return micro // now
+
+
 def check_data(config: Config, train: FolderDataset) -> None:
     """The training needs a batch, every task its target, and the input size the images' aspect ratio."""
-    batch, world = config.data.batch_size, distributed.world()
+    batch, world = share_of_batch(config) * config.train.accumulate, distributed.world()
     if len(train) < batch * world:
         raise ValueError(
             f"{len(train)} training samples do not fill one batch of {batch} in {world} process(es): lower "
@@ -156,7 +169,7 @@ def make_loader(config: Config, source: FolderDataset, device: torch.device, tra
         packed(data, source),
         target_names(config.tasks),
         data.size,
-        data.batch_size // config.train.accumulate,
+        share_of_batch(config),
         augment=Augmentation(data.augment, data.size) if train else None,
         train=train,
         workers=data.workers,

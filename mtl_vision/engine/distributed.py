@@ -1,29 +1,65 @@
-"""Several processes as one: torchrun starts them, gradients are averaged once a step.
+"""Several processes as one: torchrun starts them, each has its part of every batch.
 
-Gradients are averaged by hand after the backward passes, not by DistributedDataParallel: it counts on one backward
-pass a step, and balancers run several. With one process all of this does nothing.
+A loss is the mean over the pixels of all processes (`global_batch`), batch norm is over the samples of all
+(`sync_norm`), gradients are averaged once a step (`reducer`): not by DistributedDataParallel, which counts on one
+backward pass a step, where balancers run several. With one process all of this does nothing.
 """
 
 import os
-from collections.abc import Iterable
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
+
+from mtl_vision.engine.mesh import Mesh
+
+# one process packs the data while the others wait: that may take longer than the default of ten minutes
+WAIT = timedelta(hours=3)
+
+
+_mesh: Mesh | None = None  # of processes on the CPU of one machine
 
 
 def start(device: torch.device) -> None:
     """Join the group that torchrun describes in the environment, if it does."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
-        # one process packs the data while the others wait: that may take longer than the default of ten minutes
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=3))
+        # counts of a batch travel between CPUs: a GPU need not wait for them
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        store, rank, count = next(rendezvous("env://", timeout=WAIT))
+        # torchrun's store outlives its processes: restarted ones are not to find the addresses of those before them
+        store = PrefixStore(f"attempt_{_attempt()}", store)
+        one_machine = device.type == "cpu" and os.environ.get("LOCAL_WORLD_SIZE") == str(count)
+        join(backend, store, rank, count, WAIT, one_machine)
+
+
+def join(backend: str, store: Store, rank: int, count: int, timeout: timedelta, one_machine: bool) -> None:
+    """Join the group of all processes that share `store`. one_machine: on the CPU of which they all are."""
+    global _mesh
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
+    if one_machine:
+        _mesh = Mesh.connected(store, rank, count, timeout)
 
 
 def stop() -> None:
     """Leave the group."""
+    global _mesh
+    if _mesh is not None:
+        _mesh.close()
+        _mesh = None
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def restarted() -> bool:
+    """Whether torchrun has started these processes again, after some of them had failed."""
+    return _attempt() > 0
+
+
+def _attempt() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 def world() -> int:
@@ -38,26 +74,29 @@ def rank() -> int:
 
 def mean(tensor: Tensor) -> Tensor:
     """Mean over processes."""
+    return tensor if world() == 1 else total(tensor) / world()
+
+
+def total(tensor: Tensor) -> Tensor:
+    """Sum over processes."""
     if world() == 1:
         return tensor
+    if _mesh is not None and _mesh.takes(tensor):
+        return _mesh.gather(tensor).sum(0)
     tensor = tensor.clone(memory_format=torch.contiguous_format)  # the sum is made in place
     dist.all_reduce(tensor)
-    return tensor / world()
+    return tensor
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace every gradient by its mean over processes; one that is missing here counts as zero."""
+def gather(tensor: Tensor) -> Tensor:
+    """The tensors of all processes, stacked: (world, *shape). Of small ones it is faster than a sum."""
     if world() == 1:
-        return
-    gradients = []
-    for parameter in parameters:
-        if parameter.requires_grad:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            gradients.append(parameter.grad)
-    flat = mean(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+        return tensor[None]
+    if _mesh is not None and _mesh.takes(tensor):
+        return _mesh.gather(tensor)
+    found = tensor.new_empty(world(), tensor.numel())
+    dist.all_gather_into_tensor(found.view(-1), tensor.reshape(-1))
+    return found.view(world(), *tensor.shape)
 
 
 def average_buffers(model: nn.Module) -> None:
@@ -65,16 +104,6 @@ def average_buffers(model: nn.Module) -> None:
     for buffer in model.buffers() if world() > 1 else ():
         if buffer.is_floating_point():
             buffer.copy_(mean(buffer))
-
-
-def mean_values(values: dict[str, float]) -> dict[str, float]:
-    """Mean over processes of named numbers; a name that a process lacks counts as 0 there."""
-    if world() == 1:
-        return values
-    gathered: list[dict[str, float]] = [{} for _ in range(world())]
-    dist.all_gather_object(gathered, values)
-    names = dict.fromkeys(name for found in gathered for name in found)
-    return {name: sum(found.get(name, 0.0) for found in gathered) / world() for name in names}
 
 
 def barrier() -> None:

@@ -105,6 +105,19 @@ def _expect_unused(folder: Path) -> None:
         raise ValueError(f"{folder} holds other files: choose another run.name, or remove them")
 
 
+def is_resumed(config: Config) -> bool:
+    """Whether the run resumes: if it is said, or if torchrun has restarted its processes and they had begun it.
+
+    Raises ValueError for a restarted run without a name: it could not be told from others.
+    """
+    if config.run.resume or not distributed.restarted():
+        return config.run.resume
+    if config.run.name is None:
+        raise ValueError("torchrun has restarted its processes, and the run has no run.name to resume it by: give one")
+    folder = _base(config) / config.run.name
+    return (folder / CONFIG).exists() and not (folder / METRICS).exists()
+
+
 def resumed_folder(config: Config) -> tuple[Path, Config]:
     """An interrupted run's folder and config. `config` may name the run, another device, and where the data are.
 
@@ -126,6 +139,8 @@ def resumed_folder(config: Config) -> tuple[Path, Config]:
         raise ValueError(BUSY.format(folder))
     old = read_config(folder / CONFIG)
     given, begun = over(old, config), flat(old)
+    if given.run.processes is None:
+        given = replace(given, run=replace(given.run, processes=old.run.processes))
     for key, value in flat(given).items():
         if key not in ("run.name", "run.dir", "run.resume", *MOVED) and value != begun.get(key):
             raise ValueError(

@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from mtl_vision.balancers import Balancer, Shared, TaskMeans
 from mtl_vision.engine import checkpoint, distributed, nonfinite
+from mtl_vision.engine.global_batch import Part, parts
 from mtl_vision.engine.nonfinite import NonFiniteError, OnNonFinite, Skipped
+from mtl_vision.engine.reducer import Reducer
 from mtl_vision.engine.tracking import Tracker
 from mtl_vision.loading.loader import Batch, Loader
 from mtl_vision.models import Network
@@ -27,7 +29,10 @@ from mtl_vision.tasks import Task
 
 @dataclass
 class Trainer:
-    """What a training step works on, and how far the training is."""
+    """What a training step works on, and how far the training is.
+
+    Over several processes, each takes its part of every batch, and all come to what one process would with the whole.
+    """
 
     PARTS = ("model", "balancer", "optimizer", "schedule")
 
@@ -45,31 +50,41 @@ class Trainer:
     epochs: int = 0  # done
     skipped: Skipped = field(default_factory=Skipped)
     made_with: Mapping[str, Any] = field(default_factory=dict)  # what a checkpoint's training must have had as well
+    reducer: Reducer | None = field(default=None, init=False)  # of several processes
+
+    def __post_init__(self) -> None:
+        if distributed.world() > 1:
+            first = [*self.model.last_shared.parameters(), *self.model.heads.parameters()]
+            known = set(map(id, first))
+            self.reducer = Reducer(first, [p for p in self.model.parameters() if id(p) not in known])
 
     def step(self, batches: list[Batch]) -> dict[str, Tensor]:
-        """One optimiser step over micro-batches. Returns the losses, by task, left on the device.
+        """One optimiser step over micro-batches. Returns the losses, by task, over all processes, left on the device.
 
         Where a loss or a gradient is not finite nothing is changed: the step is left out, or raises NonFiniteError.
         """
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True) if self.reducer is None else self.reducer.zero_grad()
         rng, means = checkpoint.generators(), TaskMeans()
+        mine = list(zip(batches, parts(batches, self.tasks, self.balancer.observes), strict=True))
         buffers = [buffer.clone() for buffer in self.model.buffers()] if self.on_nonfinite == "skip" else []
         try:
-            shares = self._gradients(batches, means)
-            self.balancer.step(distributed.mean, shares)
+            self._gradients(mine, means)
+            self.balancer.step(distributed.mean, means.shares)
         except FloatingPointError as error:
+            if self.reducer is not None:
+                self.reducer.wait()
             self._leave_out(str(error), batches, rng, buffers)
             self._next()
-            return means.here()
+            return self._losses(means)
         if self.clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
         self.skipped.row = 0
         self._next()
         if self.balancer.wants_after_step:
-            self._after_step(batches, shares)
-        return means.here()
+            self._after_step(mine)
+        return self._losses(means)
 
     def _next(self) -> None:
         with warnings.catch_warnings():  # where the first step of all is left out
@@ -77,21 +92,33 @@ class Trainer:
             self.schedule.step()
         self.steps += 1
 
-    def _gradients(self, batches: list[Batch], means: TaskMeans) -> dict[str, float]:
-        """Leave the gradients in the parameters, the losses in `means`. Returns the share of micro-batches by task.
+    def _gradients(self, batches: list[tuple[Batch, Part]], means: TaskMeans) -> None:
+        """Leave the gradients in the parameters, the losses and the shares of the micro-batches in `means`.
 
         Raises FloatingPointError, in all processes, where one is not finite.
         """
         share = 1 / len(batches)
-        for batch in batches:
-            for name, loss in self._backward(batch.to(self.device), share).items():
+        for k, (batch, part) in enumerate(batches):
+            if self.reducer is not None and k == len(batches) - 1:
+                self.reducer.last()
+            for name, loss in self._backward(batch.to(self.device), part, share).items():
                 means.add(name, loss, share)
-        shares = distributed.mean_values(means.shares)
-        distributed.average_gradients(self.model.parameters())
+        if self.reducer is not None:
+            self.reducer.finish()
+            for name in self.model.heads.keys() - means.shares.keys():  # no process has run it
+                self.model.heads[name].zero_grad(set_to_none=True)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
-            raise FloatingPointError(nonfinite.fault(means.here(), list(self.model.named_parameters()), self.steps))
-        return shares
+            losses, parameters = self._losses(means), list(self.model.named_parameters())
+            raise FloatingPointError(nonfinite.fault(losses, parameters, self.steps))
+
+    def _losses(self, means: TaskMeans) -> dict[str, Tensor]:
+        """The means over the micro-batches, and processes, that had the task."""
+        names = list(means.sums)
+        if not names:
+            return {}
+        losses = means.over(names, means.shares, distributed.mean, torch.zeros((), device=self.device))
+        return dict(zip(names, losses, strict=True))
 
     def _leave_out(self, text: str, batches: list[Batch], rng: dict[str, Any], buffers: list[Tensor]) -> None:
         """Go on without the step, or raise NonFiniteError."""
@@ -106,37 +133,39 @@ class Trainer:
             step |= {name: getattr(self, name).state_dict() for name in ("model", "balancer")}
             raise NonFiniteError(f"{text}{f'; {reason}' if reason else ''}", step)
 
-    def _backward(self, batch: Batch, share: float) -> dict[str, Tensor]:
-        shared, predictions, losses = self._forward(batch)
+    def _backward(self, batch: Batch, part: Part, share: float) -> dict[str, Tensor]:
+        shared, predictions, losses = self._forward(batch, part)
         if self.balancer.observes:
             with torch.no_grad():
                 kpi = {name: self.tasks[name].kpi(map, batch.targets[name]) for name, map in predictions.items()}
+                kpi = {name: part.kpi[name] * k if part.kpi[name] else torch.zeros_like(k) for name, k in kpi.items()}
             self.balancer.observe(kpi, share)
         del predictions  # at full size: not needed in the backward pass
         self.balancer.backward(losses, shared, share, distributed.mean)
         return losses
 
-    def _forward(self, batch: Batch) -> tuple[Shared, dict[str, Tensor], dict[str, Tensor]]:
-        """The cut, and predictions and losses of the tasks that the batch has."""
+    def _forward(self, batch: Batch, part: Part) -> tuple[Shared, dict[str, Tensor], dict[str, Tensor]]:
+        """The cut, and predictions and losses of the tasks that the batch, or another process' part of it, has.
+
+        The mean of the losses over processes is that over the pixels of all.
+        """
         H, W = batch.image.shape[-2:]
-        names = [name for name in self.tasks if name in batch.present]
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             shared = Shared.cut(self.model.encode(batch.image), self.model.shared_weight(self.balancer.place))
-            predictions = self.model.decode(shared.leaf, (H, W), names)
-            losses = {name: self.tasks[name].loss(predictions[name], batch.targets[name]) for name in names}
+            predictions = self.model.decode(shared.leaf, (H, W), part.names)
+            losses = {name: self.tasks[name].loss(map, batch.targets[name]) for name, map in predictions.items()}
+            losses = {name: part.loss[name] * loss for name, loss in losses.items()}
         return shared, predictions, losses
 
     @torch.no_grad()
-    def _after_step(self, batches: list[Batch], shares: Mapping[str, float]) -> None:
+    def _after_step(self, batches: list[tuple[Batch, Part]]) -> None:
         """Give the balancer the losses of the same batches after the step."""
         means = TaskMeans()
-        for batch in batches:
-            for name, loss in self._forward(batch.to(self.device))[2].items():
+        for batch, part in batches:
+            for name, loss in self._forward(batch.to(self.device), part)[2].items():
                 means.add(name, loss, 1 / len(batches))
-        names = [name for name in self.tasks if shares.get(name, 0) > 0]
-        if names:
-            losses = means.over(names, shares, distributed.mean, torch.zeros((), device=self.device))
-            self.balancer.after_step(dict(zip(names, losses, strict=True)))
+        if losses := self._losses(means):
+            self.balancer.after_step({name: losses[name] for name in self.tasks if name in losses})
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the training needs to resume as if it had never stopped.
@@ -157,7 +186,7 @@ class Trainer:
             if (before := begun.get(key) if isinstance(begun, dict) else None) != value:
                 raise ValueError(
                     f"it was made with {key} = {printable(before):.80}, found {value} now: a resumed run keeps "
-                    "its settings, processes and number of samples; restore that, or begin a new run"
+                    "its settings and number of samples; restore that, or begin a new run"
                 )
         try:
             for name in self.PARTS:

@@ -49,7 +49,7 @@ class Skipped:
 
 
 def fault(losses: Mapping[str, Tensor], parameters: Sequence[tuple[str, nn.Parameter]], step: int) -> str:
-    """What is not finite: a task's loss here, else the gradient of a parameter, which all processes share."""
+    """What is not finite: a task's loss, else the gradient of a parameter; of all processes."""
     bad = {name: value for name, loss in losses.items() if not math.isfinite(value := float(loss))}
     if bad:
         name, value = next(iter(bad.items()))
@@ -59,8 +59,7 @@ def fault(losses: Mapping[str, Tensor], parameters: Sequence[tuple[str, nn.Param
     if not wrong:
         return f"the norm of the gradient is not finite at step {step}"
     more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-    elsewhere = ", of another process' loss," if distributed.world() > 1 else ""
-    return f"the gradient{elsewhere} of {', '.join(wrong[:NAMED])}{more} is not finite at step {step}"
+    return f"the gradient of {', '.join(wrong[:NAMED])}{more} is not finite at step {step}"
 
 
 def kept(batches: Sequence[Batch]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from mtl_vision.engine.folder import (
     METRICS,
     MOVED,
     full_disk_is_told,
+    is_resumed,
     make_folder,
     new_folder,
     remove_unbegun,
@@ -30,6 +31,7 @@ from mtl_vision.engine.optimizer import make_optimizer, make_schedule
 from mtl_vision.engine.parse import write_config
 from mtl_vision.engine.plots import plot_panel, plot_weights
 from mtl_vision.engine.report import brief, describe_protocol, introduction, table
+from mtl_vision.engine.sync_norm import synchronise
 from mtl_vision.engine.tracking import Tracker
 from mtl_vision.runtime.files import atomic_write, sweep
 
@@ -44,7 +46,7 @@ class Run:
     """
 
     def __init__(self, config: Config) -> None:
-        resuming, self.numbered = config.run.resume, config.run.name is None
+        resuming, self.numbered = is_resumed(config), config.run.name is None
         if resuming:
             self.folder, config = resumed_folder(config)
         self.device = pick_device(config.run.device)
@@ -57,7 +59,8 @@ class Run:
         if not resuming:
             self.folder = new_folder(config, root.name)
             config = replace(config, balancer=build.resolve_balancer(config.balancer))
-        self.config = config
+        processes = config.run.processes or distributed.world()
+        self.config = config = replace(config, run=replace(config.run, processes=processes))
         torch.manual_seed(config.run.seed)
         self.data, self.test_data = build.open_data(config, root)
         tasks = build.make_tasks(config.tasks, self.data.classes)
@@ -69,6 +72,8 @@ class Run:
         self.loader = build.make_loader(config, self.data, self.device, train=True)
         self.test_loader = build.make_loader(config, self.test_data, self.device, train=False)
         model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if distributed.world() > 1 and config.train.sync_norm:
+            model = synchronise(model, self.device)
         t = config.train
         optimizer = make_optimizer(model, t.lr, t.weight_decay, t.backbone_lr)
         steps = len(self.loader) // t.accumulate * t.epochs
@@ -83,7 +88,7 @@ class Run:
             clip=t.clip,
             accumulate=t.accumulate,
             on_nonfinite=t.on_nonfinite,
-            made_with={"processes": distributed.world(), "training samples": len(self.data)}
+            made_with={"training samples": len(self.data)}
             | {key: value for key, value in flat(config).items() if key not in FREE},
         )
         if begun:

@@ -100,7 +100,7 @@ class Task(ABC):
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean loss over valid pixels in float32, a scalar; without any it is a zero that trains nothing."""
-        prediction = prediction.float()
+        prediction = widened(prediction)
         valid = self.valid(target)
         # `where` keeps the graph, so that a batch without a valid pixel gives zero gradients, never NaN
         return torch.where(valid.any(), self.pixel_loss(prediction, target, valid), prediction.sum() * 0)
@@ -114,7 +114,7 @@ class Task(ABC):
 
         Of every fourth row and column only, which is enough for a running figure and costs next to nothing.
         """
-        prediction, target = prediction[..., ::4, ::4], target[..., ::4, ::4]
+        prediction, target = thinned(prediction), thinned(target)
         valid = self.valid(target)
         return (self.hits(prediction, target) & valid).sum() / valid.sum()
 
@@ -147,6 +147,16 @@ class Sums(Metric):
 
     def compute(self) -> dict[str, float]:
         return self.task.summary(self.sums) if self.sums.any() else {}
+
+
+def widened(x: Tensor) -> Tensor:
+    """In float32, or float64 if it is that."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def thinned(maps: Tensor) -> Tensor:
+    """Every fourth row and column of maps (..., H, W)."""
+    return maps[..., ::4, ::4]
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:

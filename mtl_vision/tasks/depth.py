@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
-from mtl_vision.tasks.base import Figure, Loss, ScalarTask, masked_mean
+from mtl_vision.tasks.base import Figure, Loss, ScalarTask, masked_mean, widened
 
 EPS = 1e-3  # metres: keeps logarithms and quotients finite
 SUMS = ("abs_err", "abs_rel", "squared", "log10", "delta1", "delta2", "delta3", "count")
@@ -91,7 +91,7 @@ class Depth(ScalarTask):
         self.max_depth = max_depth
 
     def activate(self, raw: Tensor) -> Tensor:
-        return self.max_depth * torch.sigmoid(raw.float())
+        return self.max_depth * torch.sigmoid(widened(raw))
 
     def valid(self, target: Tensor) -> Tensor:
         return target[:, 0] > 0

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
-from mtl_vision.tasks.base import Figure, Loss, ScalarTask
+from mtl_vision.tasks.base import Figure, Loss, ScalarTask, widened
 
 EPS = 1e-7  # keeps the logarithms of a probability and of its complement finite in float32
 TOLERANCE = 0.0075  # of an edge's place, as a share of the image's diagonal
@@ -58,7 +58,7 @@ class Edges(ScalarTask):
         self.loss_function = loss
 
     def activate(self, raw: Tensor) -> Tensor:
-        return torch.sigmoid(raw.float())
+        return torch.sigmoid(widened(raw))
 
     def valid(self, target: Tensor) -> Tensor:
         return target[:, 0] >= 0

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtl_vision.runtime.contract import Output
-from mtl_vision.tasks.base import Figure, Loss, Task, masked_mean
+from mtl_vision.tasks.base import Figure, Loss, Task, masked_mean, widened
 
 WITHIN = (11.25, 22.5, 30.0)  # degrees
 BINS = 18000  # of 0.01 degree, for the median
@@ -56,7 +56,7 @@ class Normals(Task):
         self.loss_function = loss
 
     def activate(self, raw: Tensor) -> Tensor:
-        return F.normalize(raw.float(), dim=1, eps=1e-6)
+        return F.normalize(widened(raw), dim=1, eps=1e-6)
 
     def valid(self, target: Tensor) -> Tensor:
         return (target != 0).any(dim=1)

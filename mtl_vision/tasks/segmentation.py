@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
 from mtl_vision.runtime.kinds import IGNORE
-from mtl_vision.tasks.base import Figure, Loss, Task
+from mtl_vision.tasks.base import Figure, Loss, Task, widened
 
 
 class SegmentationLoss(Loss):
@@ -34,7 +34,7 @@ class CrossEntropy(SegmentationLoss):
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
 
     def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        weight = None if self.class_weights is None else self.class_weights.to(prediction.device)
+        weight = None if self.class_weights is None else self.class_weights.to(prediction)
         labels = target.long()
         total = F.cross_entropy(
             prediction, labels, weight, ignore_index=IGNORE, reduction="sum", label_smoothing=self.label_smoothing
@@ -77,7 +77,7 @@ class Segmentation(Task):
         self.loss_function = loss
 
     def activate(self, raw: Tensor) -> Tensor:
-        return raw.float()
+        return widened(raw)
 
     def valid(self, target: Tensor) -> Tensor:
         return target != IGNORE

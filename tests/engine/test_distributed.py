@@ -1,4 +1,4 @@
-"""Two processes of half the batch are one process of the whole one: gradients, weights of the tasks, their state."""
+"""Processes that share a batch come to what one process does with the whole of it, whatever the balancer."""
 
 from __future__ import annotations
 
@@ -9,99 +9,146 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes import in_processes
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
-from mtl_vision.balancers import BALANCERS, FROM_TORCHJD, Balancer, Shared
+from mtl_vision.balancers import BALANCERS, FROM_TORCHJD
 from mtl_vision.engine import distributed
+from mtl_vision.engine.global_batch import parts
+from mtl_vision.engine.loop import Trainer
+from mtl_vision.engine.optimizer import make_optimizer, make_schedule
+from mtl_vision.engine.sync_norm import synchronise
+from mtl_vision.loading.loader import Batch
+from mtl_vision.models import Backbone, Fusion, Network
+from mtl_vision.tasks import Task
+from mtl_vision.tasks.depth import Depth
+from mtl_vision.tasks.normals import Normals
+from mtl_vision.tasks.segmentation import Segmentation
 
-TASKS = ["a", "b", "c"]
 NEEDS: dict[str, Any] = {
-    "Fixed": {"weights": {"a": 0.5, "b": 2.0, "c": 1.0}},
-    "ConvergedGradients": {"norms": {"a": 0.5, "b": 2.0, "c": 1.0}},
+    "Fixed": {"weights": {"depth": 0.5, "normals": 2.0, "segmentation": 1.0}},
+    "ConvergedGradients": {"norms": {"depth": 0.5, "normals": 2.0, "segmentation": 1.0}},
 }
-NAMES = [n for n, method in BALANCERS.items() if method not in FROM_TORCHJD or find_spec("torchjd")]
+AT_BACKBONE = {"GradNorm at the backbone": "GradNorm", "DBMTL at the backbone": "DBMTL"}
+NAMES = [n for n, method in BALANCERS.items() if method not in FROM_TORCHJD or find_spec("torchjd")] + [*AT_BACKBONE]
+STEPS, MICRO, SAMPLES, SIDE = 5, 2, 4, 32
+SPLITS = {1: [SAMPLES], 2: [3, 1]}  # samples of a micro-batch, by process
+# tasks that samples lack: (step, micro-batch, sample, task). The second process' sample is the last one.
+LACKING = {(0, 0, 3, "normals"), (1, 1, 3, "depth"), *((1, 1, i, "segmentation") for i in range(3))}
+LACKING |= {(2, 0, i, "normals") for i in range(SAMPLES)}  # nobody has it
+LACKING |= {(3, m, i, "segmentation") for m in range(MICRO) for i in range(SAMPLES)}  # in the whole step
 
 
-def make(name: str) -> tuple[nn.ModuleDict, Balancer]:
-    """A network without batch norm, in float64."""
+class TwoLevels(Backbone):
+    """With both kinds of batch norm, and a level that nothing is made of."""
+
+    channels, strides = (8, 12), (4, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8, momentum=None), nn.ReLU(inplace=True))
+        self.two = nn.Sequential(nn.Conv2d(8, 12, 3, 2, 1), BatchNormAct2d(12))
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        one = self.one(image)
+        return [one, self.two(one)]
+
+
+def batch(step: int, micro: int, rank: int, world: int) -> Batch:
+    """A process' part of a micro-batch, with different numbers of valid pixels."""
+    g = torch.Generator().manual_seed(100 * step + micro)
+    image = torch.randint(0, 256, (SAMPLES, 3, SIDE, SIDE), generator=g, dtype=torch.uint8)
+    share = torch.rand(3, SAMPLES, 1, 1, 1, generator=g)  # of valid pixels
+    valid = torch.rand(3, SAMPLES, 1, SIDE, SIDE, generator=g) < share
+    for i, name in enumerate(TASKS):
+        for k in range(SAMPLES):
+            valid[i, k] &= (step, micro, k, name) not in LACKING
+    normals = nn.functional.normalize(torch.randn(SAMPLES, 3, SIDE, SIDE, generator=g))
+    labels = torch.randint(0, 5, (SAMPLES, SIDE, SIDE), generator=g, dtype=torch.uint8)
+    targets = {
+        "depth": valid[0] * (1 + 4 * torch.rand(SAMPLES, 1, SIDE, SIDE, generator=g)),
+        "normals": valid[1] * normals,
+        "segmentation": labels.where(valid[2, :, 0], torch.tensor(255, dtype=torch.uint8)),
+    }
+    begin = sum(SPLITS[world][:rank])
+    mine = slice(begin, begin + SPLITS[world][rank])
+    present = frozenset(name for i, name in enumerate(TASKS) if valid[i, mine].any())
+    return Batch(["x"] * SPLITS[world][rank], image[mine], {n: t[mine] for n, t in targets.items()}, present)
+
+
+TASKS: dict[str, Task] = {"depth": Depth(), "normals": Normals(), "segmentation": Segmentation([*"abcde"])}
+
+
+def make(name: str, **more: Any) -> Trainer:
     torch.manual_seed(0)
-    parts = {"trunk": nn.Linear(3, 5), "shared": nn.Linear(5, 4), **{task: nn.Linear(4, 2) for task in TASKS}}
-    return nn.ModuleDict(parts).double(), BALANCERS[name](TASKS, **NEEDS.get(name, {})).double()
+    settings = {"place": "backbone"} if name in AT_BACKBONE else NEEDS.get(name, {})
+    balancer = BALANCERS[AT_BACKBONE.get(name, name)](list(TASKS), **settings).double()
+    net = Network(TASKS, TwoLevels(), Fusion(16), size=(SIDE, SIDE)).double()
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if distributed.world() > 1:
+        net = synchronise(net, torch.device("cpu"))
+    optimizer = make_optimizer(net, 0.01, 0.01)
+    schedule = make_schedule(optimizer, 10, 0.1)
+    return Trainer(net, TASKS, balancer, optimizer, schedule, torch.device("cpu"), accumulate=MICRO, **more)
 
 
-def train(rank: int, world: int, name: str, missing: bool) -> tuple[list[Tensor], list[Tensor]]:
-    """Five steps of this process' share of a batch of 8. `missing`: the last process' samples have a alone."""
-    net, balancer = make(name)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
-    gradients: list[Tensor] = []
-    for step in range(5):
-        g = torch.Generator().manual_seed(step)
-        x, *targets = (torch.randn(8, n, generator=g, dtype=torch.float64) for n in (3, 2, 2, 2))
-        mine = slice(rank * 8 // world, (rank + 1) * 8 // world)
-        optimizer.zero_grad()
-        shared = Shared.cut(net["shared"](net["trunk"](x[mine]).tanh()), net["shared"].weight)
-        losses = {
-            task: (i + 1) * (net[task](shared.leaf) - target[mine]).square().mean()
-            for i, (task, target) in enumerate(zip(TASKS, targets, strict=True))
-            if task == "a" or not (missing and rank == 1)
-        }
-        balancer.observe(
-            {task: 1 - loss.detach() / 100 for task, loss in losses.items()}
-        )  # linear, so that means agree
-        torch.manual_seed(step)  # as a run seeds its processes alike
-        balancer.backward(losses, shared, mean=distributed.mean)
-        distributed.average_gradients(net.parameters())
-        balancer.step(distributed.mean, distributed.mean_values(dict.fromkeys(losses, 1.0)))
-        if balancer.wants_after_step:
-            balancer.after_step({task: torch.tensor(0.5 + 0.1 * step, dtype=torch.float64) for task in TASKS})
+def train(name: str, fault: int | None = None) -> dict[str, Any]:
+    """What comes of five steps. fault: a step in which the last sample has a depth that is infinite."""
+    trainer = make(name, clip=1.0, on_nonfinite="skip")
+    losses, reports = [], []
+    for step in range(STEPS):
+        rank, world = distributed.rank(), distributed.world()
+        batches = [batch(step, micro, rank, world) for micro in range(MICRO)]
+        if step == fault and rank == world - 1:
+            batches[0].targets["depth"][-1, 0, 0, 0] = float("inf")
+        losses.append({name: loss.clone() for name, loss in trainer.step(batches).items()})
+        reports.append({name: value.clone() for name, value in trainer.balancer.report().items()})
         if step in (1, 3):
-            balancer.end_epoch()
-        gradients = [p.grad.clone() for p in net.parameters() if p.grad is not None]
-        optimizer.step()
-    return gradients, [value for value in balancer.state_dict().values() if isinstance(value, Tensor)]
+            trainer.balancer.end_epoch()
+    state = {key: value for key, value in trainer.balancer.state_dict().items() if isinstance(value, Tensor)}
+    # a gradient that is missing counts as zero over several processes: the weight decays
+    model = {key: value for key, value in trainer.model.state_dict().items() if "unused" not in key}
+    return {"losses": losses, "reports": reports, "balancer": state, "model": model}
 
 
-def process(rank: int, world: int, folder: str, missing: bool) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    torch.save({name: train(rank, world, name, missing) for name in NAMES}, f"{folder}/{rank}.pt")
-    dist.barrier()  # gloo may abort a process that leaves while the other one still talks to it
-    dist.destroy_process_group()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("missing", [False, True])
-def test_two_processes_equal_one(tmp_path: Path, missing: bool) -> None:
-    """For DBMTL a process is one more micro-batch, so two are not one; but their gradients agree with each other."""
-    mp.spawn(process, (2, str(tmp_path), missing), nprocs=2)  # type: ignore[attr-defined]
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    for name in NAMES:
-        (gradients, state), (others, other_state) = first[name], second[name]
-        assert all(torch.equal(a, b) for a, b in zip(gradients, others, strict=True)), name
-        if name == "DBMTL":  # its `weight` is what a process' own micro-batch had
-            continue
-        assert all(torch.equal(a, b) for a, b in zip(state, other_state, strict=True)), name
-        if not missing:
-            one_gradients, one_state = train(0, 1, name, missing)
-            for a, b in zip([*gradients, *state], [*one_gradients, *one_state], strict=True):
-                torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7, msg=lambda said, name=name: f"{name}: {said}")
+def train_all() -> dict[str, Any]:
+    faults = {f"{name}, with a fault": train(name, 2) for name in ("Equal", "GradNorm")}
+    return {name: train(name) for name in NAMES} | faults
 
 
 @pytest.mark.slow
-def test_a_task_that_one_process_lacks_counts_by_the_other(tmp_path: Path) -> None:
-    """L_b(0) and L_c(0) are those of the process that has them, not half of them."""
-    mp.spawn(process, (2, str(tmp_path), True), nprocs=2)  # type: ignore[attr-defined]
-    weight, initial = torch.load(tmp_path / "0.pt")["GradNorm"][1]
-    net, _ = make("GradNorm")
-    g = torch.Generator().manual_seed(0)
-    x, _, b, c = (torch.randn(8, n, generator=g, dtype=torch.float64) for n in (3, 2, 2, 2))
-    z = net["shared"](net["trunk"](x[:4]).tanh())
-    expected = [
-        i * (net[task](z) - target[:4]).square().mean().item() for i, task, target in ((2, "b", b), (3, "c", c))
-    ]
-    assert initial[1:].tolist() == pytest.approx(expected)
-    assert weight.sum().item() == pytest.approx(3)
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """Batch norm and micro-batches included; samples lack tasks, processes, micro-batches and steps do; in float64."""
+    first, second = in_processes(train_all, 2, tmp_path)
+    one = train_all()
+    for name, expected in one.items():
+        for found in (first[name], second[name]):
+            torch.testing.assert_close(
+                found, expected, rtol=1e-6, atol=1e-9, equal_nan=True, msg=lambda said, name=name: f"{name}: {said}"
+            )
+        assert all(torch.equal(v, second[name]["model"][key]) for key, v in first[name]["model"].items()), name
+
+
+def test_one_process_has_all() -> None:
+    (part,) = parts([batch(0, 0, 0, 1)], TASKS, True)
+    assert part.names == [*TASKS] and set(part.loss.values()) == set(part.kpi.values()) == {1.0}
+
+
+def test_parts_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here 3 of 4 pixels of depth and none of normals, which others have; nobody has labels."""
+    depth, normals = torch.tensor([[[[1.0, 2.0], [3.0, 0.0]]]]), torch.zeros(1, 3, 2, 2)
+    labels = torch.full((1, 2, 2), 255, dtype=torch.uint8)
+    targets = {"depth": depth, "normals": normals, "segmentation": labels}
+    mine = Batch(["x"], torch.zeros(1, 3, 2, 2, dtype=torch.uint8), targets, frozenset(["depth"]))
+    others = torch.tensor([[[1, 1, 0], [1, 6, 0], [0, 1, 0]]])
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "total", lambda own: own + others)
+    (part,) = parts([mine], TASKS, True)
+    assert part.names == ["depth", "normals"]
+    assert part.loss == {"depth": 3 * 2 / 4, "normals": 0, "segmentation": 1}
+    assert part.kpi == {"depth": 2, "normals": 0, "segmentation": 1}
 
 
 def test_a_mean_leaves_its_argument_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -298,9 +298,9 @@ def test_an_edited_config_is_not_resumed(
 
 def test_another_number_of_processes_breaks_the_schedule(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = torch.load(run / "checkpoint.pt", weights_only=True)
-    state["made_with"]["processes"] = 2
+    state["made_with"]["run.processes"] = 2
     torch.save(state, run / "checkpoint.pt")
-    assert "it was made with processes = 2, found 1 now: a resumed run keeps its settings" in resumed(run, capsys)
+    assert "it was made with run.processes = 2, found 1 now: a resumed run keeps its settings" in resumed(run, capsys)
 
 
 def test_another_number_of_samples_breaks_the_schedule(
