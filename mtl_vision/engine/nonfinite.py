@@ -84,4 +84,7 @@ def expect_finite(model: nn.Module, balancer: nn.Module) -> None:
     wrong = [name for (name, _), good in zip(found, finite, strict=True) if not good]
     if wrong:
         more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-        raise FloatingPointError(f"{', '.join(wrong[:NAMED])}{more} of the network are not finite")
+        raise FloatingPointError(
+            f"{', '.join(wrong[:NAMED])}{more} of the network are not finite: the checkpoint before stays; "
+            "lower train.lr, or set train.clip, and begin a new run"
+        )

@@ -115,4 +115,6 @@ def test_an_uninformed_loss_is_asked_for_only_when_it_is_needed() -> None:
     def find() -> float:
         raise AssertionError("it takes long")
 
-    GradNorm({"a": TaskLoss(find)})
+    assert GradNorm({"a": TaskLoss(find)}).seen == [0]
+    with pytest.raises(AssertionError, match="it takes long"):
+        GradNorm({"a": TaskLoss(find)}, initial="theoretical")

@@ -22,27 +22,12 @@ from breaking import (
     rescale_depth,
     shorten_normals,
 )
-from data_testing import cut_short, with_camera, write_folder
+from data_testing import cut_short
 
 from mtl_vision.check.run import check
 from mtl_vision.datasets.description import read_description
-from mtl_vision.synthetic import render_room
 
 ALL = ("rgb", "depth", "normals", "label")
-
-
-@pytest.fixture(scope="session")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rooms that no test may change."""
-    samples = [render_room(seed, (60, 80)) for seed in range(500, 508)]
-    splits = {"train": samples[:6], "val": samples[6:7], "test": samples[7:]}
-    return write_folder(tmp_path_factory.mktemp("good") / "rooms", splits, with_camera(samples[0]))
-
-
-@pytest.fixture
-def root(good: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
-    return Path(shutil.copytree(good, tmp_path / "rooms"))
 
 
 def found(root: Path, fix: bool = False) -> list[tuple[str, str | None]]:

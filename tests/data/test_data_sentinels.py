@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -256,20 +255,6 @@ def test_what_is_told_of_a_sentinel():
 
 
 # by `check`
-
-
-@pytest.fixture(scope="session")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rooms that no test may change."""
-    samples = [render_room(seed, (60, 80)) for seed in range(500, 508)]
-    splits = {"train": samples[:6], "val": samples[6:7], "test": samples[7:]}
-    return write_folder(tmp_path_factory.mktemp("good") / "rooms", splits, with_camera(samples[0]))
-
-
-@pytest.fixture
-def root(good: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
-    return Path(shutil.copytree(good, tmp_path / "rooms"))
 
 
 def faults(root: Path, fix: bool = False) -> list[tuple[str, str | None]]:
