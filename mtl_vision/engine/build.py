@@ -27,6 +27,7 @@ from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.loading.loader import Loader, Samples
 from mtl_vision.models import Network
+from mtl_vision.runtime.files import remove_abandoned
 from mtl_vision.runtime.kinds import Size
 from mtl_vision.runtime.terminal import printable
 from mtl_vision.synthetic import fresh
@@ -55,18 +56,26 @@ def data_root(config: DataConfig, make: bool = True) -> Path:
         raise ValueError(f"data.description is {config.description}: it describes data at data.root; give that, too")
     H, W = config.size
     root = SYNTHETIC / f"synthetic_{'fresh' if config.fresh else config.synthetic_count}_{H}x{W}"
-    if make and distributed.rank() == 0 and not root.exists():
-        workers = os.cpu_count() or 1
-        try:
-            if config.fresh:
-                write_measured_rooms(root, (H, W), workers)
-            else:
-                write_rooms(root, config.synthetic_count, (H, W), workers=workers)
-        except DataError:
-            if not root.exists():  # else another process has made it meanwhile
-                raise
+    if make and distributed.rank() == 0:
+        _make_rooms(config, root)
     distributed.barrier()
     return root
+
+
+def _make_rooms(config: DataConfig, root: Path) -> None:
+    """Make the set where it is not there, and remove what starts that were killed left of one."""
+    remove_abandoned(root.parent)
+    if root.exists():
+        return
+    workers = os.cpu_count() or 1
+    try:
+        if config.fresh:
+            write_measured_rooms(root, config.size, workers)
+        else:
+            write_rooms(root, config.synthetic_count, config.size, workers=workers)
+    except DataError:
+        if not root.exists():  # else another process has made it meanwhile
+            raise
 
 
 def open_data(config: Config, root: Path) -> tuple[FolderDataset, FolderDataset]:

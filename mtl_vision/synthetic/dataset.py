@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -75,6 +76,8 @@ def _rendered(seeds: Sequence[int], size: Size, workers: int) -> Iterator[Iterat
         with _no_main_module(), _no_interrupts():
             rooms = pool.map(partial(render_room, size=size), seeds)
         yield rooms
+    except BrokenProcessPool as error:
+        raise DataError("a process that makes rooms was ended from outside (no memory left?): begin again") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
