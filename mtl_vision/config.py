@@ -86,8 +86,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _within("data", self, batch_size=(1, 65536), workers=(0, 256), holdout=(0, 10**9))
-        if self.synthetic_count:
-            _within("data", self, synthetic_count=(10, 10**6))
+        if self.synthetic_count != 0:
+            try:
+                _within("data", self, synthetic_count=(10, 10**6))
+            except ValueError as error:
+                raise ValueError(f"{error}, or 0 for new rooms every epoch") from None
         if not (len(self.size) == 2 and all(32 <= side <= 8192 for side in self.size)):
             raise ValueError(f"data.size is {list(self.size)!r:.40}: expected height and width, each 32 to 8192")
 
