@@ -67,7 +67,7 @@ class DataConfig:
         workers: loading processes; 0 loads in the main one
         cache: folder for decoded copies of the data; null decodes every time
         on_error: stop at a sample that cannot be read, or skip it; skip reads all once at the start and counts them
-        synthetic_count: rooms to make when no root is given
+        synthetic_count: rooms to make when no root is given; 0 for 800 new ones every epoch, which are not kept
     """
 
     root: str | None = None
@@ -85,9 +85,19 @@ class DataConfig:
     synthetic_count: int = 1000
 
     def __post_init__(self) -> None:
-        _within("data", self, batch_size=(1, 65536), workers=(0, 256), holdout=(0, 10**9), synthetic_count=(10, 10**6))
+        _within("data", self, batch_size=(1, 65536), workers=(0, 256), holdout=(0, 10**9))
+        if self.synthetic_count != 0:
+            try:
+                _within("data", self, synthetic_count=(10, 10**6))
+            except ValueError as error:
+                raise ValueError(f"{error}, or 0 for new rooms every epoch") from None
         if not (len(self.size) == 2 and all(32 <= side <= 8192 for side in self.size)):
             raise ValueError(f"data.size is {list(self.size)!r:.40}: expected height and width, each 32 to 8192")
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the training rooms are new ones every epoch."""
+        return self.root is None and self.synthetic_count == 0
 
 
 @dataclass

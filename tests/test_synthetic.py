@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mtl_vision.datasets.sample import Intrinsics, Sample
 from mtl_vision.synthetic import CLASSES, NYU_CAMERA, NYU_SIZE, render_room
-from mtl_vision.synthetic.cast import cast
+from mtl_vision.synthetic.cast import cast, first_hits, in_sight
 from mtl_vision.synthetic.render import render_scene
 from mtl_vision.synthetic.rooms import random_scene
 from mtl_vision.synthetic.scene import CLASS_ID, SHAPES, Camera, Paint, Scene, Solid, bounds, moved, shell
@@ -162,6 +162,25 @@ def test_every_hit_lies_on_the_unit_body(shape: str, half: tuple[float, float, f
     reach = np.stack([np.linalg.norm(hits.unit[list(group)][:, at], axis=0) for group in SHAPES[shape]])
     np.testing.assert_allclose(reach.max(axis=0), 1.0, atol=1e-9)
     assert ((hits.normals * rays).sum(axis=0) < 0).all()
+
+
+@few
+@given(seed=SEEDS)
+def test_a_point_is_in_sight_where_nothing_is_met_before_it(seed: int):
+    scene = random_scene(seed)
+    rays = scene.camera.rotation @ NYU_CAMERA.resized(NYU_SIZE, SMALL).rays(SMALL).reshape(-1, 3).T
+    points = scene.camera.position[:, None] + cast(scene.camera.position, rays, scene.solids).distance * rays
+    for light in scene.lights:
+        offsets = points - light.position[:, None]
+        distance = np.linalg.norm(offsets, axis=0)
+        met = first_hits(light.position, offsets, scene.solids)[0] * distance
+        expected = met > distance - 0.01
+        assert 0.1 < expected.mean() < 1
+        np.testing.assert_array_equal(in_sight(light.position, points, scene.solids), expected)
+        for i in np.random.default_rng(seed).integers(points.shape[1], size=5):  # one by one: nothing is left out
+            alone = [first_hits(light.position, offsets[:, [i]], [solid])[0][0] for solid in scene.solids]
+            assert min(alone) * distance[i] == pytest.approx(met[i], rel=1e-9)
+    assert in_sight(scene.lights[0].position, points, []).all()
 
 
 def test_rays_that_leave_an_open_room_are_an_error():

@@ -128,10 +128,14 @@ class FolderDataset:
                     f"{self.files[name][stem]} is {array.shape[0]}x{array.shape[1]} (HxW), its image "
                     f"{self.images[stem]} is {size[0]}x{size[1]}: both must be of one size"
                 )
-        sample = Sample(stem, image, maps, self.description.camera(size))
+        return self.with_derived(Sample(stem, image, maps, self.description.camera(size)))
+
+    def with_derived(self, sample: Sample) -> Sample:
+        """The sample with the targets that are derived from those it has."""
+        sample = replace(sample, targets=(maps := dict(sample.targets)))
         for target in self.derived:
             if target.derive and maps.keys() >= set(target.needs) and (array := target.derive(sample)) is not None:
-                maps[target.name] = target.checked(array, size)
+                maps[target.name] = target.checked(array, sample.size)
         return replace(sample, targets={name: maps[name] for name in self.target_names if name in maps})
 
     def read(self, name: str, index: int) -> np.ndarray | None:

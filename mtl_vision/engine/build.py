@@ -27,9 +27,11 @@ from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.loading.loader import Loader, Samples
 from mtl_vision.models import Network
+from mtl_vision.runtime.files import remove_abandoned
 from mtl_vision.runtime.kinds import Size
 from mtl_vision.runtime.terminal import printable
-from mtl_vision.synthetic.dataset import write_rooms
+from mtl_vision.synthetic import fresh
+from mtl_vision.synthetic.dataset import write_measured_rooms, write_rooms
 from mtl_vision.tasks import Task
 
 SYNTHETIC = Path("data")
@@ -53,15 +55,27 @@ def data_root(config: DataConfig, make: bool = True) -> Path:
     if config.description is not None:
         raise ValueError(f"data.description is {config.description}: it describes data at data.root; give that, too")
     H, W = config.size
-    root = SYNTHETIC / f"synthetic_{config.synthetic_count}_{H}x{W}"
-    if make and distributed.rank() == 0 and not root.exists():
-        try:
-            write_rooms(root, config.synthetic_count, (H, W), workers=os.cpu_count() or 1)
-        except DataError:
-            if not root.exists():  # else another process has made it meanwhile
-                raise
+    root = SYNTHETIC / f"synthetic_{'fresh' if config.fresh else config.synthetic_count}_{H}x{W}"
+    if make and distributed.rank() == 0:
+        _make_rooms(config, root)
     distributed.barrier()
     return root
+
+
+def _make_rooms(config: DataConfig, root: Path) -> None:
+    """Make the set where it is not there, and remove what starts that were killed left of one."""
+    remove_abandoned(root.parent)
+    if root.exists():
+        return
+    workers = os.cpu_count() or 1
+    try:
+        if config.fresh:
+            write_measured_rooms(root, config.size, workers)
+        else:
+            write_rooms(root, config.synthetic_count, config.size, workers=workers)
+    except DataError:
+        if not root.exists():  # else another process has made it meanwhile
+            raise
 
 
 def open_data(config: Config, root: Path) -> tuple[FolderDataset, FolderDataset]:
@@ -69,7 +83,8 @@ def open_data(config: Config, root: Path) -> tuple[FolderDataset, FolderDataset]
     with _key("data"):
         found = recognise(root, config.data.description)
         policy: dict[str, Any] = {**_policy(config), "description": found.description}
-        parts = splits.open_data(root, eval_split=config.data.eval_split, **policy)
+        opened = partial(fresh.open_data, **_rendering(config)) if config.data.fresh else splits.open_data
+        parts = opened(root, eval_split=config.data.eval_split, **policy)
     for line in differences(root, found) if distributed.rank() == 0 else ():
         print(f"note       {printable(line)}")
     for part in dict.fromkeys(parts):
@@ -85,7 +100,14 @@ def open_data(config: Config, root: Path) -> tuple[FolderDataset, FolderDataset]
 
 def open_split(config: Config, root: Path, split: str) -> FolderDataset:
     """One split of the run's data; of the training split, what is held out or the rest."""
+    if config.data.fresh:
+        return fresh.open_split(root, split, **_rendering(config), **_policy(config))
     return splits.open_split(root, split, **_policy(config))
+
+
+def _rendering(config: Config) -> dict[str, Any]:
+    """What new rooms depend on, beside their number."""
+    return {"size": config.data.size, "seed": config.run.seed}
 
 
 def _policy(config: Config) -> dict[str, Any]:
@@ -152,6 +174,8 @@ def target_names(config: TasksConfig) -> list[str]:
 
 def packed(config: DataConfig, source: FolderDataset) -> Samples:
     """The split through the packed cache, where there is one; what is most likely misread is said every time."""
+    if isinstance(source, fresh.RenderedRooms):  # neither read nor kept
+        return source
     first = distributed.rank() == 0
     if config.cache is None:
         warn(doubts(source) if first else [])
@@ -177,6 +201,7 @@ def make_loader(config: Config, source: FolderDataset, device: torch.device, tra
         rank=distributed.rank(),
         world=distributed.world(),
         pin=device.type == "cuda",
+        fresh=train and data.fresh,
     )
 
 

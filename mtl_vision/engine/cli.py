@@ -14,8 +14,10 @@ from mtl_vision.runtime.terminal import printable
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 with a message where something is wrong, 2 for a wrong command line, 130."""
+    run = None
     try:
-        Run(parse(arguments)).train()
+        run = Run(parse(arguments))
+        run.train()
     except UsageError as error:
         print(f"mtl-train: {error}\nFor all options: mtl-train --help", file=sys.stderr)
         return 2
@@ -31,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\nmtl-train: {printable(text)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; resume with: mtl-train --run.resume", file=sys.stderr)
+        how = " before the training" if run is None else "; resume with: mtl-train --run.resume"
+        print(f"\ninterrupted{how}", file=sys.stderr)
         return 130
     finally:
         distributed.stop()

@@ -139,6 +139,11 @@ def resumed_folder(config: Config) -> tuple[Path, Config]:
         raise ValueError(BUSY.format(folder))
     old = read_config(folder / CONFIG)
     given, begun = over(old, config), flat(old)
+    if old.data.fresh and given.data.root is not None:
+        raise ValueError(
+            f"{folder} was begun with new rooms every epoch, found data.root = {given.data.root} now: leave it out, or "
+            "begin a new run"
+        )
     if given.run.processes is None:
         given = replace(given, run=replace(given.run, processes=old.run.processes))
     for key, value in flat(given).items():

@@ -80,12 +80,22 @@ class _View(Dataset):
 class EpochSampler(Sampler):
     """Batches of (index, seed) for one process of `world`; shuffled and without the last short batch when training.
 
-    Set `epoch` before iterating. In evaluation every sample is seen exactly once over all processes.
+    Set `epoch` before iterating. In evaluation every sample is seen exactly once over all processes. fresh: epoch e has
+    the indices from e * count on, of samples without end.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, train: bool, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        train: bool,
+        rank: int = 0,
+        world: int = 1,
+        fresh: bool = False,
+    ) -> None:
         self.count, self.batch_size, self.seed, self.train = count, batch_size, seed, train
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.fresh = rank, world, fresh
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -100,8 +110,9 @@ class EpochSampler(Sampler):
         mine = order[: len(self) * self.batch_size * self.world] if self.train else order
         mine = mine[self.rank :: self.world]
         starts = range(0, len(mine), self.batch_size)
+        first = self.epoch * self.count if self.fresh else 0
         # no generator: the epoch is that of this call, not of the first batch that is taken
-        return iter([[(int(i), int(seeds[i])) for i in mine[at : at + self.batch_size]] for at in starts])
+        return iter([[(first + int(i), int(seeds[i])) for i in mine[at : at + self.batch_size]] for at in starts])
 
 
 def collate(samples: Iterable[Sample], targets: Sequence[str], count: int) -> Batch:
@@ -129,7 +140,8 @@ class Loader:
     samples: a FolderDataset, a PackedDataset, a list. targets: names of those that batches hold; size: (H, W) that
     samples are brought to; augment: applied to each, by a seed of its own. train: shuffled, and without the last short
     batch. workers: loading processes, 0 for none. rank, world: which of how many training processes this is. pin: into
-    pinned memory, for a CUDA device. Raises ValueError for a batch that the samples do not fill.
+    pinned memory, for a CUDA device. fresh: the samples have no end, and every epoch takes the next `len(samples)`.
+    Raises ValueError for a batch that the samples do not fill.
     """
 
     def __init__(
@@ -146,6 +158,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         pin: bool = False,
+        fresh: bool = False,
     ) -> None:
         self.samples, self.targets, self.size = samples, tuple(targets), size
         if batch_size < 1 or (train and len(samples) < batch_size * world):
@@ -153,7 +166,7 @@ class Loader:
                 f"batch_size is {batch_size}: expected 1 at least, and at most what {len(samples)} samples fill in "
                 f"{world} training process(es)"
             )
-        self.sampler = EpochSampler(len(samples), batch_size, seed, train, rank, world)
+        self.sampler = EpochSampler(len(samples), batch_size, seed, train, rank, world, fresh)
         self.loader = DataLoader(
             _View(samples, self.targets, size, augment),
             batch_sampler=self.sampler,

@@ -92,7 +92,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, "expected a folder, found a file", str(path.parent)) from error
-    _remove_abandoned(path.parent)
+    remove_abandoned(path.parent)
     work = path.with_name(_partial())
     try:
         while (held := _made_and_locked(work)) is None:
@@ -134,8 +134,8 @@ def sweep(folder: str | Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove unfinished folders whose makers are dead: nobody holds their locks."""
+def remove_abandoned(folder: Path) -> None:
+    """Remove the unfinished folders of atomic_folder in `folder` whose makers are dead: nobody holds their locks."""
     for path in folder.glob(".*.partial"):
         with suppress(OSError):  # it has no lock, or another process has it, or is removing it as well
             if _PARTIAL.fullmatch(path.name):

@@ -1,13 +1,18 @@
-"""A set of synthetic rooms as a canonical folder: 80 % train, 10 % val, 10 % test."""
+"""A set of synthetic rooms as a canonical folder: 80 % train, 10 % val, 10 % test.
+
+A room is known by its seed: those of a set are the integers from the set's own seed * 1,000,000 on.
+"""
 
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
@@ -19,6 +24,8 @@ from mtl_vision.runtime.kinds import Size
 from mtl_vision.runtime.workers import end_with_parent
 from mtl_vision.synthetic.render import NYU_CAMERA, NYU_SIZE, render_room
 
+DEFAULT = 1000  # rooms of the default set
+
 
 def write_rooms(out: Path, count: int, size: Size, seed: int = 0, workers: int = 2) -> None:
     """Render `count` rooms of `size` (H, W) into `out`, by `workers` processes; the same seed gives the same set.
@@ -27,6 +34,24 @@ def write_rooms(out: Path, count: int, size: Size, seed: int = 0, workers: int =
     """
     if count < 3 or seed < 0:
         raise DataError(f"{count} rooms from seed {seed}: expected at least 3 (one a split), from seed 0 or above")
+    _write(out, splits_of(count, seed), size, workers)
+
+
+def write_measured_rooms(out: Path, size: Size, workers: int = 2) -> None:
+    """As write_rooms, but of the default set's rooms those alone that are not trained on: its test and val."""
+    splits = splits_of(DEFAULT)
+    del splits["train"]
+    _write(out, splits, size, workers)
+
+
+def splits_of(count: int, seed: int = 0) -> dict[str, range]:
+    """The seeds of a set's rooms, by split, in the order in which they are made."""
+    first, tenth = seed * 1_000_000, max(count // 10, 1)
+    test, val, end = first + count - 2 * tenth, first + count - tenth, first + count
+    return {"train": range(first, test), "test": range(test, val), "val": range(val, end)}
+
+
+def _write(out: Path, splits: Mapping[str, range], size: Size, workers: int) -> None:
     camera: dict[str, float] = asdict(NYU_CAMERA.resized(NYU_SIZE, size))
     description = Description(
         source="synthetic rooms: exact, from ray casting",
@@ -35,11 +60,10 @@ def write_rooms(out: Path, count: int, size: Size, seed: int = 0, workers: int =
         segmentation=LabelFiles(classes="nyu13"),
         intrinsics=camera | {"height": size[0], "width": size[1]},
     )
-    tenth = max(count // 10, 1)
-    splits = ["train"] * (count - 2 * tenth) + ["test"] * tenth + ["val"] * tenth
-    seeds = range(seed * 1_000_000, seed * 1_000_000 + count)
+    of = [split for split, seeds in splits.items() for _ in seeds]
+    seeds = list(chain.from_iterable(splits.values()))
     with FolderWriter(out, description) as writer, _rendered(seeds, size, workers) as rooms:
-        for split, room in tqdm(zip(splits, rooms, strict=True), total=count, desc="making synthetic rooms"):
+        for split, room in tqdm(zip(of, rooms, strict=True), total=len(of), desc="making synthetic rooms"):
             writer.write(split, room)
 
 
@@ -52,6 +76,8 @@ def _rendered(seeds: Sequence[int], size: Size, workers: int) -> Iterator[Iterat
         with _no_main_module(), _no_interrupts():
             rooms = pool.map(partial(render_room, size=size), seeds)
         yield rooms
+    except BrokenProcessPool as error:
+        raise DataError("a process that makes rooms was ended from outside (no memory left?): begin again") from error
     finally:
         pool.shutdown(cancel_futures=True)
 

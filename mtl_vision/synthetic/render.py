@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from mtl_vision.datasets.sample import Intrinsics, Sample
-from mtl_vision.synthetic.cast import Hits, cast, first_hits
+from mtl_vision.synthetic.cast import Hits, cast, groups_of, in_sight
 from mtl_vision.synthetic.rooms import random_scene
 from mtl_vision.synthetic.scene import CLASS_ID, Light, Piece, Point, Scene
 from mtl_vision.synthetic.textures import TEXTURES
@@ -46,14 +46,14 @@ def render_scene(scene: Scene, intrinsics: Intrinsics, size: tuple[int, int], se
 def surface(hits: Hits, solids: Piece) -> tuple[np.ndarray, np.ndarray]:
     """Linear albedo (3, N) and glow (N,) where the rays hit."""
     paints = [solid.paint for solid in solids]
-    colour, accent = (np.array([getattr(p, k) for p in paints]).T[:, hits.index] for k in ("colour", "accent"))
+    colour, accent = (np.array([getattr(p, k) for p in paints]).T for k in ("colour", "accent"))
+    colour, change = (values.take(hits.index, axis=1) for values in (colour, accent - colour))
     places = hits.local + np.array([p.shift for p in paints])[hits.index]
-    textures = np.array([p.texture for p in paints])[hits.index]
+    names = list(TEXTURES)
     weight = np.empty(len(hits.index))
-    for name in np.unique(textures):
-        at = np.flatnonzero(textures == name)
-        weight[at] = TEXTURES[name](places[:, at], hits.unit[:, at])
-    blend = colour + (accent - colour) * weight.clip(0.0, 1.0)
+    for k, at in groups_of(np.array([names.index(p.texture) for p in paints])[hits.index]):
+        weight[at] = TEXTURES[names[k]](places[:, at], hits.unit[:, at])
+    blend = colour + change * weight.clip(0.0, 1.0)
     return blend**GAMMA, np.array([p.glow for p in paints])[hits.index]
 
 
@@ -64,8 +64,7 @@ def point_light(
     to_point = points - light.position[:, None]
     distance = np.linalg.norm(to_point, axis=0)
     facing = np.maximum(-(normals * to_point).sum(axis=0) / distance, 0.0)
-    first, _, _ = first_hits(light.position, to_point, solids)
-    clear = (first * distance > distance - 0.01).astype(np.float32).reshape(size)
+    clear = in_sight(light.position, points, solids).astype(np.float32).reshape(size)
     clear = cv2.GaussianBlur(clear, (0, 0), size[0] / 120).reshape(-1)
     return light.colour[:, None] * (facing * clear / (1 + (distance / light.reach) ** 2))
 

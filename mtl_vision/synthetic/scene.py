@@ -6,7 +6,7 @@ World frame: x right, y away from the front wall, z up, metres.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -52,12 +52,12 @@ class Solid:
     paint: Paint = field(default_factory=Paint)
     yaw: float = 0.0
 
-    @property
+    @cached_property
     def corners(self) -> np.ndarray:
         """Corners (8, 3) of the box around the body."""
         return (CORNERS * self.half) @ turn(self.yaw).T + self.centre
 
-    @property
+    @cached_property
     def to_unit(self) -> np.ndarray:
         """Linear map (3, 3) that takes offsets from the centre to the unit body."""
         return turn(self.yaw).T / np.array(self.half)[:, None]
@@ -159,12 +159,13 @@ class Layout:
 
     def place(self, piece: Piece, margin: float, spot: Callable[[], tuple[Point, float]]) -> None:
         """Put the piece at the first of TRIES random spots where it fits, or leave it out."""
-        own = bounds(piece)
+        own, size = bounds(piece), np.array(self.room)
+        lows, highs = np.stack(self.taken, axis=1)
         for _ in range(TRIES):
             by, yaw = spot()
             low, high = space = moved_bounds(own, by, yaw)
-            inside = (low >= -1e-6).all() and (high <= np.array(self.room) + 1e-6).all()
-            if inside and not any((low < b[1]).all() and (b[0] < high).all() for b in self.taken):
+            inside = (low >= -1e-6).all() and (high <= size + 1e-6).all()
+            if inside and not ((low < highs) & (lows < high)).all(axis=1).any():
                 self.taken.append(space + np.array([[-margin], [margin]]))
                 self.solids += moved(piece, by, yaw)
                 return

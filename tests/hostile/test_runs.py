@@ -350,6 +350,53 @@ def test_interrupted_room_making_ends_soon_and_leaves_nothing(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+STARTED = """
+import os, sys, time
+from mtl_vision.config import DataConfig
+from mtl_vision.engine import build
+os.chdir(sys.argv[1])
+print("ready", flush=True)
+while not os.path.exists("go"):
+    time.sleep(0.01)
+print(build.data_root(DataConfig(size=(48, 64), synthetic_count=30)))
+"""
+
+
+def test_starts_at_once_share_the_rooms_and_remove_what_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that was killed in the middle something stays, until the next start, which may need no rooms."""
+    monkeypatch.chdir(tmp_path)
+    killed = python(ROOMS, tmp_path / "data/other")
+    assert killed.stdout
+    killed.stdout.readline()
+    while not any(tmp_path.glob("data/.*.partial/train/rgb/*.png")):
+        time.sleep(0.02)
+    (left,) = tmp_path.glob("data/.*.partial")
+    starts = [python(STARTED, tmp_path) for _ in range(2)]
+    for start in starts:
+        assert start.stdout and start.stdout.readline() == b"ready\n"
+    (tmp_path / "go").touch()
+    for start in starts:
+        out, error = start.communicate(timeout=100)
+        assert start.returncode == 0 and out.decode().strip() == "data/synthetic_30_48x64", error.decode()
+    assert left.exists(), "its maker is at work"
+    killed.kill()
+    killed.communicate()
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [left.name, "synthetic_30_48x64"]
+    assert len(FolderDataset(build.data_root(DataConfig(size=(48, 64), synthetic_count=30)), "train")) == 24
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["synthetic_30_48x64"]
+
+
+def test_a_worker_that_is_ended_is_told_without_a_traceback(tmp_path: Path) -> None:
+    process = python(ROOMS, tmp_path / "rooms")
+    assert process.stdout
+    os.kill(int(process.stdout.readline().split()[0]), signal.SIGKILL)
+    error = process.communicate(timeout=30)[1].decode()
+    assert "DataError: a process that makes rooms was ended from outside" in error
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_sigterm_ends_a_training_as_ctrl_c_does(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
