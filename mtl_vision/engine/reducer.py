@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from mtl_vision.engine.ending import answered
+
 BYTES = 25 * 2**20  # of a bucket: enough for the network's speed, and several of them for a large model
 
 
@@ -103,11 +105,13 @@ class _Bucket:
 
     def send(self) -> None:
         self.had.copy_(torch.tensor([float(p in self.arrived) for p in self.parameters]), non_blocking=True)
-        self.work = dist.all_reduce(self.flat, async_op=True)
+        with answered():
+            self.work = dist.all_reduce(self.flat, async_op=True)
 
     def wait(self) -> None:
         if self.work is not None:
-            self.work.wait()
+            with answered():
+                self.work.wait()
             self.work = None
 
 

@@ -29,23 +29,34 @@ from mtl_vision.tasks.depth import Depth
 from mtl_vision.tasks.normals import Normals
 
 PLAIN = ("--run.tensorboard=false", "--train.eval_every=1", "--train.lr=1e-4")
-# the first time, the second process ends in the second epoch
+# one process fails in the second epoch, each time another way: a rank, where it happens, and what
 FAILS = """
-import os, sys
-from pathlib import Path
-from mtl_vision.engine import distributed
+import errno, os, signal, sys, time
+from mtl_vision.engine import checkpoint, distributed
 from mtl_vision.engine.cli import main
 from mtl_vision.engine.loop import Trainer
 
-epoch, once = Trainer.epoch, Path({once!r})
+def fail(error):
+    print(f"\\nFAILS {time.time()}", flush=True)
+    if error is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise error
 
-def failing(self, *args):
-    if self.epochs == 1 and distributed.rank() == 1 and not once.exists():
-        once.touch()
-        os._exit(1)
+WAYS = [
+    (0, checkpoint, "save", OSError(errno.ENOSPC, "No space left", "checkpoint.pt")),
+    (1, Trainer, "_losses", None),
+]
+print(f"\\nBEGINS {time.time()}", flush=True)
+epoch, attempt = Trainer.epoch, int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+
+def begin(self, *args):
+    if self.epochs == 1 and attempt < len(WAYS):
+        rank, owner, name, error = WAYS[attempt]
+        if distributed.rank() == rank:
+            setattr(owner, name, lambda *args: fail(error))
     epoch(self, *args)
 
-Trainer.epoch = failing
+Trainer.epoch = begin
 sys.exit(main())
 """
 
@@ -88,13 +99,22 @@ def test_two_processes_are_one_run_and_go_on_as_one(rooms: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_restarted_run_resumes(rooms: Path, tmp_path: Path) -> None:
+    """Each failure is told in one line by the process that failed, or by another one if it was killed."""
     words = arguments(rooms, tmp_path, "again", *PLAIN, "--data.batch_size=4")
     script = tmp_path / "fails.py"
-    script.write_text(FAILS.format(once=str(tmp_path / "once")))
-    done = torchrun(tmp_path, script, words, "--max-restarts=1")
-    assert (tmp_path / "once").exists()
+    script.write_text(FAILS)
+    done = torchrun(tmp_path, script, words, "--max-restarts=2")
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-3000:]
+    full, killed = (line for line in done.stderr.splitlines() if line.startswith("mtl-train: "))
+    assert full.startswith("mtl-train: no space is left for checkpoint.pt (No space left): free some")
+    assert killed.startswith("mtl-train: another process does not answer (")
+    assert "Traceback" not in done.stderr
+    times = [line.split() for line in done.stdout.splitlines() if line.startswith(("BEGINS ", "FAILS "))]
+    assert [word for word, _ in times] == ["BEGINS", "BEGINS", "FAILS"] * 2 + ["BEGINS"] * 2
+    for failed in (2, 5):
+        assert float(times[failed + 1][1]) - float(times[failed][1]) < 100  # new ones, which import torch
     assert "resuming after epoch 1" in done.stdout
+    # the second checkpoint was not written
     steps = [record["step"] for record in history(tmp_path / "runs/again") if "loss" in record]
     assert steps == list(range(6))
 
