@@ -2,43 +2,56 @@
 
 import os
 import sys
+import traceback
 
 import torch
 
 from mtl_vision.datasets import DataError
-from mtl_vision.engine import distributed
+from mtl_vision.engine import distributed, ending
 from mtl_vision.engine.parse import UsageError, parse
 from mtl_vision.engine.run import Run
 from mtl_vision.runtime.terminal import printable
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 1 with a message where something is wrong, 2 for a wrong command line, 130."""
+    """Returns the exit code: 0 done, 1 with a message where something is wrong, 2 for a wrong command line, 130.
+
+    One of several processes ends here where it fails; of their messages there is one.
+    """
     run = None
     try:
         run = Run(parse(arguments))
         run.train()
-    except UsageError as error:
-        print(f"mtl-train: {error}\nFor all options: mtl-train --help", file=sys.stderr)
-        return 2
-    except torch.OutOfMemoryError as error:
-        print(f"\nmtl-train: {error}\nlower data.batch_size, or raise train.accumulate", file=sys.stderr)
-        return 1
-    except (ValueError, DataError, FloatingPointError, OSError) as error:
-        if os.environ.get("MTL_DEBUG"):
+    except ImportError:
+        raise  # what is missing is told by the command
+    except (Exception, KeyboardInterrupt) as error:
+        code, message = _ending(error, begun=run is not None)
+        several = distributed.launched() > 1
+        if message is None and not several:
             raise
+        if not several or distributed.first_to_fail():
+            print(message or traceback.format_exc(), file=sys.stderr)
+        if several:
+            ending.leave(code)
+        return code
+    distributed.stop()
+    return 0
+
+
+def _ending(error: BaseException, begun: bool) -> tuple[int, str | None]:
+    """The exit code, and what is said; None: the traceback."""
+    if isinstance(error, UsageError):
+        return 2, f"mtl-train: {error}\nFor all options: mtl-train --help"
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "\ninterrupted" + ("; resume with: mtl-train --run.resume" if begun else " before the training")
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error):
+        return 1, f"\nmtl-train: {str(error) or 'out of memory'}\nlower data.batch_size, or raise train.accumulate"
+    if isinstance(error, (ValueError, DataError, FloatingPointError, OSError)) and not os.environ.get("MTL_DEBUG"):
         # a loading process wraps its error in a traceback, whose last line is the message; a DataError is one line
         text = str(error).rpartition(f"{DataError.__module__}.DataError: ")[2].removesuffix("\\n")
         text = text.strip().splitlines()[-1] if "Original Traceback" in text else text
-        print(f"\nmtl-train: {printable(text)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        how = " before the training" if run is None else "; resume with: mtl-train --run.resume"
-        print(f"\ninterrupted{how}", file=sys.stderr)
-        return 130
-    finally:
-        distributed.stop()
-    return 0
+        return 1, f"\nmtl-train: {printable(text)}"
+    return 1, None
 
 
 if __name__ == "__main__":

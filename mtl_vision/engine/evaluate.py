@@ -6,6 +6,7 @@ import torch
 from tqdm import tqdm
 
 from mtl_vision.engine import distributed
+from mtl_vision.engine.ending import answered
 from mtl_vision.loading.loader import Loader
 from mtl_vision.models import Network
 from mtl_vision.tasks import Task
@@ -23,5 +24,6 @@ def evaluate(model: Network, tasks: Mapping[str, Task], loader: Loader, device: 
         for name, metric in metrics.items():
             if name in batch.targets:
                 metric.update(predictions[name], batch.targets[name])
-    values = {name: metric.compute() for name, metric in metrics.items()}
+    with answered():
+        values = {name: metric.compute() for name, metric in metrics.items()}
     return {f"{name}.{short}": value for name, found in values.items() for short, value in found.items()}

@@ -1,12 +1,13 @@
 """The batch that all processes hold together, of which each has a part.
 
 A task's loss is a mean over valid pixels, and processes have different numbers of them. Each process' mean is
-multiplied by its pixels * processes / all pixels: the mean over processes is then that over all pixels. This is exact
-for losses that are means over valid pixels. It is not for SiLog (its square of a mean), BerHu (its threshold), a
-cross-entropy with class weights, and that of edges: they see a process' own pixels alone, and are weighted by these.
+multiplied by its pixels * processes / all pixels: the mean over processes is then that over all pixels. A loss that is
+no such mean takes what it needs from the others' pixels itself, within `joined`: it has one value in all processes,
+which is then their mean.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from mtl_vision.engine import distributed
 from mtl_vision.loading.loader import Batch
-from mtl_vision.tasks import Task
+from mtl_vision.tasks import Task, whole_batch
 from mtl_vision.tasks.base import thinned
 
 
@@ -30,6 +31,13 @@ class Part:
     names: list[str]
     loss: Mapping[str, float]
     kpi: Mapping[str, float]
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Within it, tasks take each batch for a process' part of the one that all of them have."""
+    with whole_batch.shared(distributed.gather if distributed.world() > 1 else None):
+        yield
 
 
 def parts(batches: Sequence[Batch], tasks: Mapping[str, Task], observes: bool) -> list[Part]:

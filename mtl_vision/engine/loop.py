@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mtl_vision.balancers import Balancer, Shared, TaskMeans
 from mtl_vision.engine import checkpoint, distributed, nonfinite
-from mtl_vision.engine.global_batch import Part, parts
+from mtl_vision.engine.global_batch import Part, joined, parts
 from mtl_vision.engine.nonfinite import NonFiniteError, OnNonFinite, Skipped
 from mtl_vision.engine.reducer import Reducer
 from mtl_vision.engine.tracking import Tracker
@@ -58,6 +58,7 @@ class Trainer:
             known = set(map(id, first))
             self.reducer = Reducer(first, [p for p in self.model.parameters() if id(p) not in known])
 
+    @joined()
     def step(self, batches: list[Batch]) -> dict[str, Tensor]:
         """One optimiser step over micro-batches. Returns the losses, by task, over all processes, left on the device.
 
@@ -105,8 +106,6 @@ class Trainer:
                 means.add(name, loss, share)
         if self.reducer is not None:
             self.reducer.finish()
-            for name in self.model.heads.keys() - means.shares.keys():  # no process has run it
-                self.model.heads[name].zero_grad(set_to_none=True)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
             losses, parameters = self._losses(means), list(self.model.named_parameters())

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.distributed.distributed_c10d import Store
 
+from mtl_vision.engine.ending import PeerError
+
 LARGEST = 32 * 2**10  # bytes of a message: two of them fit into a socket's buffer, so that all may send first
 LONGEST = 90  # bytes of a folder's path: a socket's may have 103, everywhere
 
@@ -67,13 +69,13 @@ class Mesh:
         return tensor.device.type == "cpu" and tensor.numel() * tensor.element_size() <= LARGEST
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """The tensors of all processes, stacked. Raises ConnectionError where one has ended."""
+        """The tensors of all processes, stacked. Raises PeerError where one has ended."""
         found = tensor.new_empty(len(self.peers) + 1, tensor.numel())
         found[self.rank] = tensor.detach().reshape(-1)
         try:
             self._exchange(found.view(torch.uint8).numpy())
         except OSError as error:
-            raise ConnectionError(f"another process does not answer ({error}): its own message says why") from error
+            raise PeerError(error) from error
         return found.view(len(found), *tensor.shape)
 
     def _exchange(self, rows: np.ndarray) -> None:

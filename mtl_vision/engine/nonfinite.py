@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mtl_vision.engine import checkpoint, distributed
 from mtl_vision.loading.loader import Batch
 
-FILE = "nonfinite.pt"  # in the run directory; of another process than the first, nonfinite.RANK.pt
+FILE = "nonfinite.pt"  # in the run directory; of the first process, see file_name
 IN_A_ROW = 10  # steps that may be skipped one after the other
 SHARE, FEW = 0.05, 20  # of all steps that may be skipped, once there are more than a few
 NAMED = 3  # parameters, images
@@ -67,12 +67,14 @@ def kept(batches: Sequence[Batch]) -> list[dict[str, Any]]:
     return [asdict(batch) | {"present": sorted(batch.present)} for batch in batches]
 
 
-def write(folder: Path, step: Mapping[str, Any]) -> Path:
-    """Keep a step in a run directory. Returns the file."""
-    rank = distributed.rank()
-    path = folder / (f"nonfinite.{rank}.pt" if rank else FILE)
-    checkpoint.write(path, step)
-    return path
+def file_name(rank: int) -> str:
+    """Of a process' part of a step."""
+    return f"nonfinite.{rank}.pt" if rank else FILE
+
+
+def write(folder: Path, step: Mapping[str, Any]) -> None:
+    """Keep this process' part of a step in a run directory."""
+    checkpoint.write(folder / file_name(distributed.rank()), {**step, "processes": distributed.world()})
 
 
 def expect_finite(model: nn.Module, balancer: nn.Module) -> None:

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from mtl_vision.engine.ending import answered
 
 BYTES = 25 * 2**20  # of a bucket: enough for the network's speed, and several of them for a large model
 
@@ -16,7 +19,8 @@ class Reducer:
     """Parameters whose gradients are views into flat buffers, the buckets, which are averaged over processes.
 
     A bucket's turn comes when all of its gradients are there, in an order that all processes share. A parameter
-    without a gradient in a step counts as zero. With one process it is not used.
+    without a gradient in a step counts as zero, and keeps none where all processes lack it. With one process it is not
+    used.
 
     Args:
         first: parameters whose gradients are complete once the trunk is run backward (those of the heads, which may be
@@ -52,6 +56,9 @@ class Reducer:
         self.wait()
         for bucket in self.buckets:
             bucket.flat.div_(dist.get_world_size())
+            for p, had in zip(bucket.parameters, bucket.had.tolist(), strict=True):
+                if not had:
+                    p.grad = None
 
     def wait(self) -> None:
         """Wait for the buckets that are under way; the next gradients are not sent."""
@@ -65,6 +72,7 @@ class Reducer:
                 f"a parameter {tuple(parameter.shape)} got a gradient after it was averaged over processes: expected a "
                 "balancer that runs the trunk backward once a micro-batch"
             )
+        bucket.arrived.add(parameter)
         if self._next < len(self.buckets):
             bucket.missing.discard(parameter)
             while self._next < len(self.buckets) and not self.buckets[self._next].missing:
@@ -73,32 +81,37 @@ class Reducer:
 
 
 class _Bucket:
-    """Parameters of one type, whose gradients are parts of `flat`."""
+    """Parameters of one type, whose gradients are parts of `flat`; at its end, for each, whether there is one."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = parameters
         sizes = [p.numel() for p in parameters]
-        self.flat = parameters[0].detach().new_zeros(sum(sizes))
-        parts = self.flat.split(sizes)
+        self.flat = parameters[0].detach().new_zeros(sum(sizes) + len(sizes))
+        *parts, self.had = self.flat.split([*sizes, len(sizes)])
         # a parameter's own strides (channels last): its gradient is added as it comes, and the optimiser is fast
         self.views = [
             part.as_strided(p.shape, p.stride()) if _is_dense(p) else part.view(p.shape)
             for p, part in zip(parameters, parts, strict=True)
         ]
-        self.missing: set[nn.Parameter] = set()
+        self.arrived: set[nn.Parameter] = set()  # in this step
+        self.missing: set[nn.Parameter] = set()  # in its last micro-batch
         self.work: dist.Work | None = None
 
     def zero_grad(self) -> None:
         self.flat.zero_()
+        self.arrived.clear()
         for p, view in zip(self.parameters, self.views, strict=True):
             p.grad = view
 
     def send(self) -> None:
-        self.work = dist.all_reduce(self.flat, async_op=True)
+        self.had.copy_(torch.tensor([float(p in self.arrived) for p in self.parameters]), non_blocking=True)
+        with answered():
+            self.work = dist.all_reduce(self.flat, async_op=True)
 
     def wait(self) -> None:
         if self.work is not None:
-            self.work.wait()
+            with answered():
+                self.work.wait()
             self.work = None
 
 

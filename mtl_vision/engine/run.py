@@ -126,11 +126,13 @@ class Run:
             if tracker is not None:
                 self._finish(metrics, seconds)
         except NonFiniteError as error:
-            path = nonfinite.write(self.folder, error.step)
+            nonfinite.write(self.folder, error.step)
+            distributed.barrier()  # each process has its part; the first one that ends takes the others with it
+            path = self.folder / nonfinite.FILE
             raise FloatingPointError(
                 f"{error}: lower train.lr, or set train.clip, and look at that task's data. The step is kept in "
-                f"{path} (python -m mtl_vision.engine.reproduce {path}); --run.resume --train.on_nonfinite skip goes "
-                "on, and leaves such steps out"
+                f"{path} (python -m mtl_vision.engine.reproduce {self.folder}); --run.resume --train.on_nonfinite "
+                "skip goes on, and leaves such steps out"
             ) from error
         finally:
             if tracker is not None:

@@ -25,7 +25,11 @@ class Figure:
 
 
 class Loss(ABC):
-    """A loss function with its settings, which never change."""
+    """A loss function with its settings, which never change.
+
+    A mean over valid pixels is the same over several processes. Any other number that it takes from the batch (a
+    maximum, a share, a sum of weights, a mean that is squared) is taken from all of it by `whole_batch`.
+    """
 
     @abstractmethod
     def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -116,7 +120,7 @@ class Task(ABC):
         """
         prediction, target = thinned(prediction), thinned(target)
         valid = self.valid(target)
-        return (self.hits(prediction, target) & valid).sum() / valid.sum()
+        return (self.hits(prediction, target) & valid).sum() / valid.sum().to(widened(prediction))
 
 
 class ScalarTask(Task):

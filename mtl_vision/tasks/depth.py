@@ -10,6 +10,7 @@ from torch import Tensor
 from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
 from mtl_vision.tasks.base import Figure, Loss, ScalarTask, masked_mean, widened
+from mtl_vision.tasks.whole_batch import largest, total
 
 EPS = 1e-3  # metres: keeps logarithms and quotients finite
 SUMS = ("abs_err", "abs_rel", "squared", "log10", "delta1", "delta2", "delta3", "count")
@@ -46,7 +47,8 @@ class SiLog(DepthLoss):
 
     def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         g = torch.log(prediction.clamp(min=EPS)) - torch.log(target.clamp(min=EPS))
-        return masked_mean(g.square(), valid) - self.variance_share * masked_mean(g, valid).square()
+        summed, count = total(torch.where(valid, g, 0).sum(), valid.sum())
+        return masked_mean(g.square(), valid) - self.variance_share * (summed / count.clamp(min=1)).square()
 
 
 class BerHu(DepthLoss):
@@ -62,7 +64,7 @@ class BerHu(DepthLoss):
 
     def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         x = (prediction - target).abs()
-        c = (torch.where(valid, x, 0).max() / (1 / self.share)).clamp(min=EPS).detach()
+        c = (largest(torch.where(valid, x, 0).max()) / (1 / self.share)).clamp(min=EPS)
         return masked_mean(torch.where(x <= c, x, (x.square() + c * c) / (2 * c)), valid)
 
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
-from mtl_vision.tasks.base import Figure, Loss, ScalarTask, widened
+from mtl_vision.tasks.base import Figure, Loss, ScalarTask, thinned, widened
+from mtl_vision.tasks.whole_batch import total
 
 EPS = 1e-7  # keeps the logarithms of a probability and of its complement finite in float32
 TOLERANCE = 0.0075  # of an edge's place, as a share of the image's diagonal
@@ -31,11 +32,12 @@ class WeightedCrossEntropy(Loss):
         self.positive_weight = positive_weight
 
     def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        p = prediction.clamp(EPS, 1 - EPS)
+        p, target = prediction.clamp(EPS, 1 - EPS), target.to(prediction)
         edge, other = torch.where(valid, target, 0), torch.where(valid, 1 - target, 0)
-        w = other.sum() / edge.sum().clamp(min=1) if self.positive_weight is None else self.positive_weight
-        total = (w * edge * p.log() + other * (1 - p).log()).sum()
-        return -total / (w * edge + other).sum().clamp(min=EPS)
+        edges, others = total(edge.sum(), other.sum())
+        w = others / edges.clamp(min=1) if self.positive_weight is None else self.positive_weight
+        summed, weights = total((w * edge * p.log() + other * (1 - p).log()).sum(), (w * edge + other).sum())
+        return -summed / weights.clamp(min=EPS)
 
 
 class Edges(ScalarTask):
@@ -69,8 +71,11 @@ class Edges(ScalarTask):
 
     def kpi(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The mean of the shares of edges and of other pixels predicted well: a map without edges scores 1/2."""
-        edge = target >= 0.5
-        return torch.stack([ScalarTask.kpi(self, prediction, target.where(of, -1)) for of in (edge, ~edge)]).nanmean()
+        prediction, target = thinned(prediction), thinned(target)
+        right, edge = self.hits(prediction, target), target[:, 0] >= 0.5
+        kinds = edge, self.valid(target) & ~edge
+        counts = total(*((right & kind).sum() for kind in kinds), *(kind.sum() for kind in kinds)).to(prediction)
+        return (counts[:2] / counts[2:]).nanmean()
 
     def sums(self, prediction: Tensor, target: Tensor) -> Tensor:
         """For the F-measure at the one threshold that is best for the split (ODS of Martin et al. 2004, Arbelaez et al.

@@ -11,6 +11,7 @@ from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
 from mtl_vision.runtime.kinds import IGNORE
 from mtl_vision.tasks.base import Figure, Loss, Task, widened
+from mtl_vision.tasks.whole_batch import total
 
 
 class SegmentationLoss(Loss):
@@ -36,12 +37,13 @@ class CrossEntropy(SegmentationLoss):
     def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         weight = None if self.class_weights is None else self.class_weights.to(prediction)
         labels = target.long()
-        total = F.cross_entropy(
+        summed = F.cross_entropy(
             prediction, labels, weight, ignore_index=IGNORE, reduction="sum", label_smoothing=self.label_smoothing
         )
         if weight is None:
-            return total / valid.sum().clamp(min=1)
-        return total / torch.where(valid, weight[labels.clamp(max=len(weight) - 1)], 0).sum().clamp(min=1e-9)
+            return summed / valid.sum().clamp(min=1)
+        summed, weights = total(summed, torch.where(valid, weight[labels.clamp(max=len(weight) - 1)], 0).sum())
+        return summed / weights.clamp(min=1e-9)
 
 
 class Segmentation(Task):

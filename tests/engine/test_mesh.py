@@ -11,6 +11,7 @@ from processes import in_processes
 from torch import Tensor
 
 from mtl_vision.engine import distributed
+from mtl_vision.engine.ending import PeerError, leave
 from mtl_vision.engine.mesh import LARGEST
 
 SIZES = [(), (0,), (3,), (2, 5), (LARGEST // 4,), (LARGEST // 4 + 1,), (100_000,)]
@@ -44,16 +45,17 @@ def test_three_processes(tmp_path: Path, one_machine: bool) -> None:
 
 def abandoned() -> str:
     if distributed.rank() == 1:
-        distributed.stop()
-        return "left"
+        assert distributed.first_to_fail()
+        leave(0)
     try:
         distributed.gather(torch.ones(3))
-    except ConnectionError as error:
-        os._exit(7 if "another process does not answer" in str(error) else 8)
+    except PeerError as error:
+        os._exit(7 if "another process does not answer (" in str(error) and not distributed.first_to_fail() else 8)
     return "went on"
 
 
 @pytest.mark.slow
-def test_a_process_that_ends_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("one_machine", [True, False])
+def test_a_process_that_ends_is_told(tmp_path: Path, one_machine: bool) -> None:
     with pytest.raises(Exception, match="exit code 7"):
-        in_processes(abandoned, 2, tmp_path)
+        in_processes(abandoned, 2, tmp_path, one_machine=one_machine)

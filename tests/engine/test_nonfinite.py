@@ -151,6 +151,39 @@ def test_the_kept_step_reproduces_it(
     assert reproduce([str(tmp_path)]) == 1
 
 
+def test_a_step_of_several_processes_is_done_again_as_one(
+    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here the second of two has the sample that did it; what is missing, or of another step, is told."""
+    loss_at(monkeypatch, float("nan"), lambda n: n == 1)
+    assert main(arguments(rooms, tmp_path, "a", *SHORT)) == 1
+    monkeypatch.undo()
+    capsys.readouterr()
+    run = tmp_path / "runs/a"
+    state = torch.load(run / "nonfinite.pt", weights_only=True)
+    assert state["processes"] == 1
+    (whole,) = state["batches"]
+    whole["targets"]["depth"][6] = float("inf")
+    for name, part in (("nonfinite.pt", slice(5)), ("nonfinite.1.pt", slice(5, 8))):
+        mine = whole | {key: whole[key][part] for key in ("names", "image")}
+        mine["targets"] = {key: target[part] for key, target in whole["targets"].items()}
+        torch.save(state | {"processes": 2, "batches": [mine]}, run / name)
+
+    def said(path: Path) -> list[str]:
+        assert reproduce([str(path)]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    images = ", ".join(whole["names"])
+    assert said(run)[0] == f"the loss of task 'depth' is inf (images {images})"
+    alone = said(run / "nonfinite.pt")
+    assert alone == ["nonfinite.pt is the part of one of 2 processes", "everything is finite on this machine's CPU"]
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("sync_norm: true", "sync_norm: false"))
+    assert said(run)[0] == f"the loss of task 'depth' is inf (images {', '.join(whole['names'][5:])})"
+    torch.save(state | {"processes": 2, "step": 99}, run / "nonfinite.1.pt")
+    assert said(run)[0] == "of this step of 2 processes nonfinite.1.pt is missing"
+
+
 def test_a_checkpoint_is_written_of_finite_values_only(tmp_path: Path) -> None:
     model, balancer = torch.nn.BatchNorm1d(3), torch.nn.Linear(2, 2)
     expect_finite(model, balancer)
