@@ -182,5 +182,7 @@ class Run:
         print(table(metrics, tasks, protocol))
         if self.trainer.skipped.total:
             print(f"{self.trainer.skipped.total} of {self.trainer.steps} steps were left out: not finite")
+        if (scale := self.trainer.loss_scale) is not None and scale.lowered:
+            print(f"{scale.lowered} times a step was done again with a lower loss scale: float16 had overflowed")
         print(f"trained in {seconds / 60:.1f} min on {self.device}; everything is in {self.folder}/")
         print(f"\nnext: mtl-export {self.folder}")
