@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from mtl_vision.balancers import Balancer, Shared, TaskMeans
 from mtl_vision.engine import checkpoint, distributed, nonfinite
+from mtl_vision.engine.compiled import Compiled
 from mtl_vision.engine.global_batch import Part, parts
 from mtl_vision.engine.loss_scale import LossScale
 from mtl_vision.engine.nonfinite import NonFiniteError, OnNonFinite, Skipped
@@ -47,6 +48,7 @@ class Trainer:
     clip: float = 0.0
     accumulate: int = 1
     on_nonfinite: OnNonFinite = "stop"
+    compile: bool = False
     steps: int = 0  # those that were left out among them
     epochs: int = 0  # done
     skipped: Skipped = field(default_factory=Skipped)
@@ -55,6 +57,7 @@ class Trainer:
     loss_scale: LossScale | None = field(default=None, init=False)  # of float16
 
     def __post_init__(self) -> None:
+        self.network = Compiled(self.model) if self.compile else self.model
         if self.precision == torch.float16:
             self.loss_scale = LossScale(self.device)
         if distributed.world() > 1:
@@ -188,8 +191,8 @@ class Trainer:
         H, W = batch.image.shape[-2:]
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             scale = None if self.loss_scale is None else self.loss_scale.value()
-            shared = Shared.cut(self.model.encode(batch.image), self.model.shared_weight(self.balancer.place), scale)
-            predictions = self.model.decode(shared.leaf, (H, W), part.names)
+            shared = Shared.cut(self.network.encode(batch.image), self.model.shared_weight(self.balancer.place), scale)
+            predictions = self.network.decode(shared.leaf, (H, W), part.names)
             losses = {name: self.tasks[name].loss(map, batch.targets[name]) for name, map in predictions.items()}
             losses = {name: part.loss[name] * loss for name, loss in losses.items()}
         return shared, predictions, losses
