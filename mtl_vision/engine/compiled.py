@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from mtl_vision.engine import distributed
 from mtl_vision.models import Network
 
 
@@ -39,6 +40,8 @@ def _head(model: Network, name: str) -> Callable[[Tensor, tuple[int, int]], Tens
 
 def expect_compiler(device: torch.device) -> None:
     """Raises ValueError where torch.compile does not work; a trial of a few seconds."""
+    if device.type == "cpu" and distributed.world() > 1:  # batch norm's messages between processes
+        raise ValueError("run.compile is true: expected one process on the CPU, or GPUs")
     try:
         torch.compile(torch.neg, dynamic=False)(torch.zeros(2, device=device))
     except Exception as error:  # of many types: a compiler or Triton is missing, or this Python is too new

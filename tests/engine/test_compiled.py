@@ -15,13 +15,12 @@ from mtl_vision.engine.cli import main
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the compiler's own code
-@pytest.mark.parametrize("name", ["GradNorm"])
-def test_a_compiled_step_is_the_same(name: str) -> None:
+def test_a_compiled_step_is_the_same() -> None:
     try:
         compiled.expect_compiler(torch.device("cpu"))
     except ValueError as error:
         pytest.skip(str(error))
-    plain, made = two.make(name), two.make(name, compile=True)
+    plain, made = two.make("GradNorm"), two.make("GradNorm", compile=True)
     for step in range(3):  # with a task missing in the third
         batches = [two.batch(step, micro, 0, 1) for micro in range(two.MICRO)]
         expected, found = plain.step(batches), made.step(batches)
@@ -36,6 +35,12 @@ def test_a_compiled_step_is_the_same(name: str) -> None:
     for key, value in plain.model.state_dict().items():
         torch.testing.assert_close(state[key], value, rtol=1e-4, atol=1e-6)
     made.load_state_dict(plain.state_dict())
+
+
+def test_several_processes_on_the_cpu_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled.distributed, "world", lambda: 2)
+    with pytest.raises(ValueError, match="run.compile is true: expected one process on the CPU"):
+        compiled.expect_compiler(torch.device("cpu"))
 
 
 def test_a_compiler_that_is_missing_is_told(
