@@ -85,12 +85,13 @@ def plain(setup: Setup) -> Step:
     return loop(setup, lambda losses: torch.stack(losses).sum().backward())
 
 
-def ours(setup: Setup, balancer: Balancer) -> Step:
+def ours(setup: Setup, balancer: Balancer, compile: bool = False) -> Step:
     """A step of ours, as train.py takes it."""
     optimizer = make_optimizer(setup.model, LR, WEIGHT_DECAY)
     schedule = make_schedule(optimizer, 10**6, 0)
     balancer = balancer.to(setup.device)
-    trainer = Trainer(setup.model, setup.tasks, balancer, optimizer, schedule, setup.device, setup.precision)
+    parts = (setup.model, setup.tasks, balancer, optimizer, schedule, setup.device, setup.precision)
+    trainer = Trainer(*parts, compile=compile)
     return lambda: trainer.step([setup.batch])
 
 
@@ -116,6 +117,13 @@ def from_arguments(args: argparse.Namespace) -> Setup:
 
 def compare(steps: Mapping[str, Step], base: str, rounds: int, args: argparse.Namespace) -> dict[str, float]:
     """Time all steps in turns, print the table, fastest first, and give the ratios to `base` under flat keys."""
+    return timed(steps, base, rounds, args)[1]
+
+
+def timed(
+    steps: Mapping[str, Step], base: str, rounds: int, args: argparse.Namespace
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """As `compare`; with the seconds of each step in each round."""
     times = interleaved(steps, rounds, device=args.device)
     memory = {name: peak_memory(step, args.device) for name, step in steps.items()}
     time_ratio = {name: ratio(times[name], times[base]) for name in steps}
@@ -129,4 +137,4 @@ def compare(steps: Mapping[str, Step], base: str, rounds: int, args: argparse.Na
             f"{memory[name] / 1e6:>10.0f}{memory_ratio[name]:>14.3f}"
         )
     figures = {f"time_ratio.{name}": value for name, value in time_ratio.items()}
-    return figures | {f"memory_ratio.{name}": value for name, value in memory_ratio.items()}
+    return times, figures | {f"memory_ratio.{name}": value for name, value in memory_ratio.items()}

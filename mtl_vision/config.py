@@ -29,7 +29,8 @@ class RunConfig:
         resume: resume the interrupted run of this name, or the newest one
         seed: seeds weights, data order and augmentation
         device: auto, cpu, cuda or cuda:N
-        precision: auto is bf16 on CUDA and fp32 on CPU
+        precision: auto is bf16 on CUDA and fp32 on CPU; fp16 takes a loss scale
+        compile: torch.compile of backbone and heads for the training step; its first steps take minutes
         tensorboard: write TensorBoard events
         processes: whose batches make a step; those that torchrun starts if not given. A run that has more or fewer,
             such as a resumed one, divides the same batches among them
@@ -40,7 +41,8 @@ class RunConfig:
     resume: bool = False
     seed: int = 0
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
     tensorboard: bool = True
     processes: int | None = None
 

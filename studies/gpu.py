@@ -1,11 +1,15 @@
 """What a GPU is needed for, in one command: steps timed, the NYUv2 recipe for one GPU trained, balancers compared.
 
-    python studies/gpu.py NYUV2_288x384_FOLDER [--out runs/gpu] [--only benchmark train] [--pretrained FILE] [--quick]
+    python studies/gpu.py NYUV2_288x384_FOLDER [--out runs/gpu] [--only step train] [--pretrained FILE] [--quick]
 
-benchmark: a step of every balancer and of the peers that are installed, ResNet-50 at 288x384, batch 16, bfloat16.
 train: configs/nyuv2_resnet50.yaml with GradNorm and with equal weights, both exported and verified.
+step: a step in float32, with TF32, in bfloat16 and float16, channels last or not, compiled or not, each with GradNorm
+and with equal weights (`gradnorm_ratio`, at most 1.03); a few minutes for each way, each kept.
+benchmark: a step of every balancer and of the peers that are installed, in bfloat16.
+Both with ResNet-50 at 288x384, batch 16.
 compare, alpha: all methods, and GradNorm's alpha, on that recipe with three seeds; static_search: at 192x256.
-Trainings that are finished are not done again, and an interrupted one goes on. Without a network, ImageNet weights come
+Several GPUs are not measured. A call may be ended at any time (`timeout 9m python studies/gpu.py ...`): the same
+command then goes on; figures and trainings that are there are not made again. Without a network, ImageNet weights come
 from a file, or `--pretrained false` starts from scratch.
 """
 
@@ -13,14 +17,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from mtl_vision.runtime.files import atomic_write
 from studies.schedule import Run, run_all
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPE = "configs/nyuv2_resnet50.yaml"
+WAYS, COMPILED = ("tf32", "bf16", "fp16", "bf16_channels_first"), ("bf16_compile", "fp16_compile")
 KEYS = ("depth.rmse", "depth.abs_err", "normals.mean", "segmentation.miou", "segmentation.pixel_accuracy")
 
 
@@ -30,18 +38,45 @@ def call(*arguments: str) -> dict[str, float]:
     with subprocess.Popen([sys.executable, *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         last = ""
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            last = line
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                last = line
+        except KeyboardInterrupt:
+            process.terminate()
+            raise
     if process.returncode:
         raise SystemExit(process.returncode)
     return json.loads(last) if last.startswith("{") else {}
 
 
+def kept(args: argparse.Namespace, name: str, *arguments: str) -> dict[str, float]:
+    """A script's figures, from the call before where there was one."""
+    path = args.out / f"{name}{'_quick' * args.quick}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, json.dumps(call(*arguments)).encode())
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def timed(args: argparse.Namespace, script: str) -> list[str]:
+    """A benchmark of a step with the recipe's network and batch."""
+    backbone, size, batch = ("test_resnet", "48x64", "2") if args.quick else ("resnet50", "288x384", "16")
+    how = ["--backbone", backbone, "--size", size, "--batch", batch, *["--quick"] * args.quick]
+    return [script, "--device", args.device, *how]
+
+
+def step(args: argparse.Namespace, options: list[str]) -> dict[str, float]:
+    """Ratios of time and memory to float32 with equal weights, and of GradNorm to equal weights in each way."""
+    figures: dict[str, float] = {}
+    for way in WAYS if args.quick else (*WAYS, *COMPILED):
+        figures |= kept(args, f"step_{way}", *timed(args, "benchmarks/precision.py"), "--only", way)
+    return {f"step.{key}": value for key, value in figures.items()}
+
+
 def benchmark(args: argparse.Namespace, options: list[str]) -> dict[str, float]:
     """Ratios of time and memory to the plain loop."""
-    more = ["--backbone", "resnet50", "--size", "288x384", "--batch", "16", "--bf16", *(["--quick"] * args.quick)]
-    return call("benchmarks/balancers.py", "--device", args.device, *more)
+    return kept(args, "benchmark", *timed(args, "benchmarks/balancers.py"), "--bf16")
 
 
 def train(args: argparse.Namespace, options: list[str]) -> dict[str, float]:
@@ -84,7 +119,8 @@ def how(args: argparse.Namespace) -> list[str]:
     return ["--jobs", str(args.jobs), "--quick" if args.quick else f"--train.epochs={args.study_epochs}"]
 
 
-PARTS = {"benchmark": benchmark, "train": train, "compare": compare, "alpha": alpha, "static_search": static_search}
+FUNCTIONS = (train, step, benchmark, compare, alpha, static_search)
+PARTS: dict[str, Callable[[argparse.Namespace, list[str]], dict[str, float]]] = {f.__name__: f for f in FUNCTIONS}
 
 
 def main() -> int:
@@ -116,4 +152,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left running
     sys.exit(main())

@@ -72,7 +72,7 @@ class _Aggregated(Balancer):
         self._report = {"weight": weight, "head_weight": torch.ones_like(weight)}
         total = torch.zeros_like(shared.z)
         for name, g in dz.items():
-            total += weight[self.tasks.index(name)].nan_to_num(0) * g  # NaN: of a task whose gradient is zero
+            total = total + weight[self.tasks.index(name)].nan_to_num(0) * g  # NaN: of a task whose gradient is zero
         return total
 
     def _finite(self, found: Tensor) -> Tensor:

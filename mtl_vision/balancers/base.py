@@ -119,7 +119,7 @@ class Balancer(nn.Module):
             self._means["kpi"].add(name, value, share)
 
     def backward(self, losses: Mapping[str, Tensor], shared: Shared, share: float = 1.0, mean: Mean = identity) -> None:
-        """Add the gradients of share * sum_i w_i L_i to the model's parameters.
+        """Add the gradients of share * sum_i w_i L_i to the model's parameters; those of `shared.scale` times that.
 
         losses: a scalar a task, from heads that took `shared.leaf`; a task that the batch lacks is left out.
         share: 1 / number of micro-batches a step. mean: over processes, where there are more; all of them call
@@ -143,13 +143,17 @@ class Balancer(nn.Module):
             self._means["loss"].add(name, loss, share)
         dz = self.gradient_at_z(losses, shared, share, mean)
         if losses:
-            shared.z.backward(dz)
+            assert dz is not None  # a method gives one wherever there are losses
+            shared.backward_trunk(dz)
 
     @torch.no_grad()
-    def step(self, mean: Mean = identity, shares: Mapping[str, float] | None = None) -> None:
+    def step(
+        self, mean: Mean = identity, shares: Mapping[str, float] | None = None, norm: Tensor | None = None
+    ) -> None:
         """Steer the weights once all gradients of a step are there. It waits for the device once.
 
-        shares: the share of all processes' micro-batches that had a task; by default, of this process' own.
+        shares: the share of all processes' micro-batches that had a task; by default, of this process' own. norm: of
+        the gradient of the model, if the step is to be left out where that is not finite.
         """
         if self._shares is None:
             raise RuntimeError("step() before backward(losses, cut): expected both in each step, in the other order")
@@ -162,14 +166,16 @@ class Balancer(nn.Module):
             like = self._W if source == "W_gradient" else self.weight.new_zeros(())
             means[source] = self._means[source].over(names, shares, mean, like)
         if means:
-            self.expect_finite(names, means, mean)
+            self.expect_finite(names, means, mean, norm)
             self.learn(names, means)
         self._before = {}
         self.forget()
         self.steps += 1
 
-    def expect_finite(self, names: list[str], means: Mapping[Source, Tensor], mean: Mean) -> None:
-        """Forget the step and raise FloatingPointError where its means or its gradients at z are not finite.
+    def expect_finite(
+        self, names: list[str], means: Mapping[Source, Tensor], mean: Mean, norm: Tensor | None = None
+    ) -> None:
+        """Forget the step and raise FloatingPointError where means, gradients at z, or the norm are not finite.
 
         Leaves the mean losses in `values`.
         """
@@ -177,13 +183,17 @@ class Balancer(nn.Module):
         if "W_gradient" in means:
             norms = torch.linalg.vector_norm(means["W_gradient"].flatten(1), dim=1)
             gradient[:-1][self.at(names)] += 0 * norms
-        found = torch.cat([means["loss"], gradient.to(means["loss"])]).tolist()
+        norms = [] if norm is None else [0 * norm[None]]
+        found = torch.cat([t.to(means["loss"]) for t in (means["loss"], gradient, *norms)]).tolist()
         self.values = dict(zip(names, found, strict=False))
-        *alone, together = found[len(names) :]
+        *alone, together = found[len(names) : len(names) + len(gradient)]
         bad = [name for name, value in zip(self.tasks, alone, strict=True) if value != 0]
         if together != 0 and not bad:
             bad = self._bad_heads(names, mean)
         self.raise_fault(self.values, bad)
+        if norm is not None and found[-1] != 0:
+            self.forget()
+            raise FloatingPointError(f"the gradient of the model is not finite at step {self.steps}")
 
     def _bad_heads(self, names: list[str], mean: Mean) -> list[str]:
         """The tasks whose heads have gradients that are not finite; all where that cannot be told."""

@@ -26,6 +26,13 @@ def generators() -> dict[str, Any]:
     return {"rng": torch.get_rng_state(), "cuda_rng": cuda_rng}
 
 
+def set_generators(state: Mapping[str, Any]) -> None:
+    """Set the random generators to where `generators` found them."""
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda_rng"][0])
+
+
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write a training's state, and that of the random generators. The one before it is kept as PREVIOUS."""
     write(path, {**state, **generators()}, path.with_name(PREVIOUS))
@@ -56,10 +63,7 @@ def load(path: Path) -> dict[str, Any]:
         parts = weights.read_torch(path)
         if not (isinstance(parts, dict) and {"rng", "cuda_rng"} <= parts.keys()):
             raise ValueError("no checkpoint of a training")
-        torch.set_rng_state(parts.pop("rng"))
-        cuda_rng = parts.pop("cuda_rng")
-        if cuda_rng and torch.cuda.is_available():
-            torch.cuda.set_rng_state(cuda_rng[0])
+        set_generators({key: parts.pop(key) for key in ("rng", "cuda_rng")})
     except Exception as error:
         previous = path.with_name(PREVIOUS)
         others = f", or put {previous.name}, the one before it, in its place" if previous.exists() else ""

@@ -25,7 +25,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """fp32, bf16, or auto: bf16 on CUDA, fp32 on CPU."""
+    """fp32, bf16, fp16, or auto: bf16 on CUDA, fp32 on CPU."""
     if name == "auto":
         name = "bf16" if device.type == "cuda" else "fp32"
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]

@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from mtl_vision.balancers import Balancer, Shared, TaskMeans
 from mtl_vision.engine import checkpoint, distributed, nonfinite
+from mtl_vision.engine.compiled import Compiled
 from mtl_vision.engine.global_batch import Part, joined, parts
+from mtl_vision.engine.loss_scale import LossScale
 from mtl_vision.engine.nonfinite import NonFiniteError, OnNonFinite, Skipped
 from mtl_vision.engine.reducer import Reducer
 from mtl_vision.engine.tracking import Tracker
@@ -46,13 +48,18 @@ class Trainer:
     clip: float = 0.0
     accumulate: int = 1
     on_nonfinite: OnNonFinite = "stop"
+    compile: bool = False
     steps: int = 0  # those that were left out among them
     epochs: int = 0  # done
     skipped: Skipped = field(default_factory=Skipped)
     made_with: Mapping[str, Any] = field(default_factory=dict)  # what a checkpoint's training must have had as well
     reducer: Reducer | None = field(default=None, init=False)  # of several processes
+    loss_scale: LossScale | None = field(default=None, init=False)  # of float16
 
     def __post_init__(self) -> None:
+        self.network = Compiled(self.model) if self.compile else self.model
+        if self.precision == torch.float16:
+            self.loss_scale = LossScale(self.device)
         if distributed.world() > 1:
             first = [*self.model.last_shared.parameters(), *self.model.heads.parameters()]
             known = set(map(id, first))
@@ -65,22 +72,24 @@ class Trainer:
         Where a loss or a gradient is not finite nothing is changed: the step is left out, or raises NonFiniteError.
         """
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True) if self.reducer is None else self.reducer.zero_grad()
-        rng, means = checkpoint.generators(), TaskMeans()
+        rng = checkpoint.generators()
         mine = list(zip(batches, parts(batches, self.tasks, self.balancer.observes), strict=True))
-        buffers = [buffer.clone() for buffer in self.model.buffers()] if self.on_nonfinite == "skip" else []
-        try:
-            self._gradients(mine, means)
-            self.balancer.step(distributed.mean, means.shares)
-        except FloatingPointError as error:
-            if self.reducer is not None:
-                self.reducer.wait()
-            self._leave_out(str(error), batches, rng, buffers)
+        undone = self.on_nonfinite == "skip" or self.loss_scale is not None
+        buffers = [buffer.clone() for buffer in self.model.buffers()] if undone else []
+        means, fault = self._attempt(mine)
+        while fault and self._lowered(means):
+            self._undo(buffers)
+            checkpoint.set_generators(rng)
+            means, fault = self._attempt(mine)
+        if fault:
+            self._leave_out(fault, batches, rng, buffers)
             self._next()
             return self._losses(means)
         if self.clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
+        if self.loss_scale is not None:
+            self.loss_scale.keep()
         self.skipped.row = 0
         self._next()
         if self.balancer.wants_after_step:
@@ -93,23 +102,45 @@ class Trainer:
             self.schedule.step()
         self.steps += 1
 
-    def _gradients(self, batches: list[tuple[Batch, Part]], means: TaskMeans) -> None:
-        """Leave the gradients in the parameters, the losses and the shares of the micro-batches in `means`.
+    def _attempt(self, batches: list[tuple[Batch, Part]]) -> tuple[TaskMeans, str]:
+        """Leave the gradients in the parameters, and let the balancer learn from them.
 
-        Raises FloatingPointError, in all processes, where one is not finite.
+        Returns losses and shares of the micro-batches, and what is not finite, the same in all processes.
         """
+        means, norm = TaskMeans(), None
+        self.optimizer.zero_grad(set_to_none=True) if self.reducer is None else self.reducer.zero_grad()
+        try:
+            norm = self._gradients(batches, means)
+            self.balancer.step(distributed.mean, means.shares, norm)
+        except FloatingPointError as error:
+            if self.reducer is not None:
+                self.reducer.wait()
+            if norm is None or torch.isfinite(norm):
+                return means, str(error)
+            return means, nonfinite.fault(self._losses(means), list(self.model.named_parameters()), self.steps)
+        return means, ""
+
+    def _gradients(self, batches: list[tuple[Batch, Part]], means: TaskMeans) -> Tensor | None:
+        """Leave the gradients in the parameters; their norm. None: there are none."""
         share = 1 / len(batches)
         for k, (batch, part) in enumerate(batches):
             if self.reducer is not None and k == len(batches) - 1:
                 self.reducer.last()
-            for name, loss in self._backward(batch.to(self.device), part, share).items():
-                means.add(name, loss, share)
+            self._backward(batch.to(self.device), part, share, means)
         if self.reducer is not None:
             self.reducer.finish()
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
-            losses, parameters = self._losses(means), list(self.model.named_parameters())
-            raise FloatingPointError(nonfinite.fault(losses, parameters, self.steps))
+        if not gradients:
+            return None
+        if self.loss_scale is not None:
+            self.loss_scale.unscale(self.optimizer)
+        return torch.nn.utils.get_total_norm(gradients)
+
+    def _lowered(self, means: TaskMeans) -> bool:
+        """Whether the loss scale may have been too high, and was lowered for another attempt."""
+        if self.loss_scale is None or not all(loss.isfinite() for loss in self._losses(means).values()):
+            return False
+        return self.loss_scale.lower()
 
     def _losses(self, means: TaskMeans) -> dict[str, Tensor]:
         """The means over the micro-batches, and processes, that had the task."""
@@ -122,18 +153,27 @@ class Trainer:
     def _leave_out(self, text: str, batches: list[Batch], rng: dict[str, Any], buffers: list[Tensor]) -> None:
         """Go on without the step, or raise NonFiniteError."""
         reason = None
-        self.balancer.forget()
+        self._undo(buffers)
+        if self.loss_scale is not None:
+            text += self.loss_scale.leave_out()
         if self.on_nonfinite == "skip":
-            for buffer, before in zip(self.model.buffers(), buffers, strict=True):  # batch norm has seen the batch
-                buffer.copy_(before)
             reason = self.skipped.count(self.steps + 1)
         if self.on_nonfinite == "stop" or reason is not None:
             step = {"step": self.steps, "fault": text, **rng, "batches": nonfinite.kept(batches)}
             step |= {name: getattr(self, name).state_dict() for name in ("model", "balancer")}
             raise NonFiniteError(f"{text}{f'; {reason}' if reason else ''}", step)
 
-    def _backward(self, batch: Batch, part: Part, share: float) -> dict[str, Tensor]:
+    def _undo(self, buffers: list[Tensor]) -> None:
+        """Forget an attempt at the step. buffers: as they were before it, if they are to be again."""
+        self.balancer.forget()
+        for buffer, before in zip(self.model.buffers() if buffers else (), buffers, strict=True):
+            buffer.copy_(before)  # batch norm has seen the batch
+
+    def _backward(self, batch: Batch, part: Part, share: float, means: TaskMeans) -> None:
+        """Add a micro-batch's gradients to those in the parameters, its losses to `means`."""
         shared, predictions, losses = self._forward(batch, part)
+        for name, loss in losses.items():
+            means.add(name, loss, share)
         if self.balancer.observes:
             with torch.no_grad():
                 kpi = {name: self.tasks[name].kpi(map, batch.targets[name]) for name, map in predictions.items()}
@@ -141,7 +181,6 @@ class Trainer:
             self.balancer.observe(kpi, share)
         del predictions  # at full size: not needed in the backward pass
         self.balancer.backward(losses, shared, share, distributed.mean)
-        return losses
 
     def _forward(self, batch: Batch, part: Part) -> tuple[Shared, dict[str, Tensor], dict[str, Tensor]]:
         """The cut, and predictions and losses of the tasks that the batch, or another process' part of it, has.
@@ -150,8 +189,9 @@ class Trainer:
         """
         H, W = batch.image.shape[-2:]
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            shared = Shared.cut(self.model.encode(batch.image), self.model.shared_weight(self.balancer.place))
-            predictions = self.model.decode(shared.leaf, (H, W), part.names)
+            scale = None if self.loss_scale is None else self.loss_scale.value()
+            shared = Shared.cut(self.network.encode(batch.image), self.model.shared_weight(self.balancer.place), scale)
+            predictions = self.network.decode(shared.leaf, (H, W), part.names)
             losses = {name: self.tasks[name].loss(map, batch.targets[name]) for name, map in predictions.items()}
             losses = {name: part.loss[name] * loss for name, loss in losses.items()}
         return shared, predictions, losses
@@ -174,6 +214,8 @@ class Trainer:
         nonfinite.expect_finite(self.model, self.balancer)
         parts = {name: getattr(self, name).state_dict() for name in self.PARTS}
         counts = {"steps": self.steps, "epoch": self.epochs, "skipped": [self.skipped.total, self.skipped.row]}
+        if self.loss_scale is not None:
+            parts["loss_scale"] = self.loss_scale.state_dict()
         return parts | counts | {"made_with": dict(self.made_with)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -190,6 +232,8 @@ class Trainer:
         try:
             for name in self.PARTS:
                 getattr(self, name).load_state_dict(state[name])
+            if self.loss_scale is not None:
+                self.loss_scale.load_state_dict(state["loss_scale"])
             self.steps, self.epochs = int(state["steps"]), int(state["epoch"])
             self.skipped = Skipped(*state.get("skipped", ()))
         except Exception as error:  # torch raises many types

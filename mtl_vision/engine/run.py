@@ -11,6 +11,7 @@ from mtl_vision.balancers.previous_runs import read_history
 from mtl_vision.config import Config, flat
 from mtl_vision.datasets.description import FILE_NAME
 from mtl_vision.engine import build, checkpoint, distributed, nonfinite
+from mtl_vision.engine.compiled import expect_compiler
 from mtl_vision.engine.device import pick_device, pick_precision
 from mtl_vision.engine.evaluate import evaluate
 from mtl_vision.engine.folder import (
@@ -51,6 +52,8 @@ class Run:
             self.folder, config = resumed_folder(config)
         self.device = pick_device(config.run.device)
         distributed.start(self.device)
+        if config.run.compile:
+            expect_compiler(self.device)
         if resuming and distributed.same(str(self.folder)) != str(self.folder):
             raise ValueError(f"processes found different runs to resume, such as {self.folder}: give run.name")
         if config.data.root is None:
@@ -88,6 +91,7 @@ class Run:
             clip=t.clip,
             accumulate=t.accumulate,
             on_nonfinite=t.on_nonfinite,
+            compile=config.run.compile,
             made_with={"training samples": len(self.data)}
             | {key: value for key, value in flat(config).items() if key not in FREE},
         )
@@ -184,5 +188,7 @@ class Run:
         print(table(metrics, tasks, protocol))
         if self.trainer.skipped.total:
             print(f"{self.trainer.skipped.total} of {self.trainer.steps} steps were left out: not finite")
+        if (scale := self.trainer.loss_scale) is not None and scale.lowered:
+            print(f"{scale.lowered} times a step was done again with a lower loss scale: float16 had overflowed")
         print(f"trained in {seconds / 60:.1f} min on {self.device}; everything is in {self.folder}/")
         print(f"\nnext: mtl-export {self.folder}")

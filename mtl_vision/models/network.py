@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl_vision.models import weights
-from mtl_vision.models.backbone import Backbone, TimmBackbone
+from mtl_vision.models.backbone import Backbone, TimmBackbone, padded
 from mtl_vision.models.decoder import ConvHead, Decoder, Fusion, Head, upsample
 from mtl_vision.runtime.near import did_you_mean
 
@@ -110,12 +110,21 @@ class Network(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """image: (B, 3, H, W), uint8 or float in 0..255, RGB. Returns z (B, width, H' / 4, W' / 4), H' padded."""
+        return self.fuse(self.levels(image), image)
+
+    def levels(self, image: Tensor) -> list[Tensor]:
+        """The backbone's levels of an image (B, 3, H, W), normalised and padded."""
         x = (image.to(self.mean.dtype) - self.mean) / self.std
         H, W = x.shape[-2:]
         bottom, right = -H % self.multiple, -W % self.multiple
         if bottom or right:
             x = F.pad(x, (0, right, 0, bottom), mode="replicate")
-        return self.decoder(self.backbone(x), (x.shape[-2] // 4, x.shape[-1] // 4))
+        return self.backbone(x)
+
+    def fuse(self, levels: list[Tensor], image: Tensor) -> Tensor:
+        """z, from the levels of `image`."""
+        H, W = padded((image.shape[-2], image.shape[-1]), self.multiple)
+        return self.decoder(levels, (H // 4, W // 4))
 
     def decode(self, z: Tensor, size: tuple[int, int], tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Predictions (B, C, H, W) of `tasks` (default: all) for images of size (H, W), in physical units."""

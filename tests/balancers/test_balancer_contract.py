@@ -68,14 +68,15 @@ def step(
     factors: Sequence[float] = (1, 1, 1),
     precision: torch.dtype = torch.float32,
     spoil: Callable[[dict[str, Tensor]], None] = lambda predictions: None,
+    scale: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """A step as the training loop takes it, but for the optimiser. spoil: what is done to the predictions."""
-    g = torch.Generator().manual_seed(seed)
-    x = torch.randn(5, 4, generator=g)
+    g, dtype = torch.Generator().manual_seed(seed), net.shared.weight.dtype
+    x = torch.randn(5, 4, generator=g).to(dtype)
     targets = {name: (i + 1) * torch.randn(5, 2, generator=g) for i, name in enumerate(TASKS)}
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-        shared = Shared.cut(net.shared(net.trunk(x)), net.shared.weight)
-        predictions = {name: net.heads[name](shared.leaf).float() for name in TASKS if name in tasks}
+        shared = Shared.cut(net.shared(net.trunk(x)), net.shared.weight, scale)
+        predictions = {name: net.heads[name](shared.leaf).to(dtype) for name in TASKS if name in tasks}
         spoil(predictions)
         losses = {
             name: factors[TASKS.index(name)] * (prediction - targets[name]).square().mean()
@@ -180,6 +181,41 @@ def test_mixed_precision(name: str) -> None:
     assert (net.trunk_gradient() - expected).norm() < 0.05 * expected.norm()
     for parameter in net.parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any()
+
+
+def test_a_loss_scale_changes_the_parameters_gradients_alone(name: str) -> None:
+    """Whatever the step: what the method learns and reports is the same, and each gradient is that of the scale."""
+    found = []
+    for scale in (None, torch.tensor(2.0**16)):
+        net, balancer = Net().double(), make(name).double()
+        gradients: list[Tensor] = []
+        for seed in range(4):
+            for part, here in enumerate((TASKS, TASKS[:2] if seed == 2 else TASKS)):
+                step(net, balancer, 2 * seed + part, here, share=0.5, finish=part == 1, scale=scale)
+            gradients += [p.grad for p in net.parameters() if p.grad is not None]
+            net.zero_grad()
+            balancer.end_epoch()
+        found.append((gradients, balancer.report(), balancer.state_dict()))
+    (plain, *expected), (scaled, *got) = found
+    assert len(plain) == len(scaled) > 0 and equal(got, expected)
+    for a, b in zip(plain, scaled, strict=True):
+        torch.testing.assert_close(b / 2.0**16, a, rtol=1e-12, atol=0)
+
+
+def test_small_losses_in_float16(name: str) -> None:
+    """Gradients that are 0 in float16 are not, with a scale: the step is that of float32, to float16's digits."""
+    tiny, found = (1e-6, 1e-6, 1e-6), {}
+    enough = torch.tensor(2.0**30 if name == "DTP" else 2.0**16)  # its weights are small, too
+    for precision, scale in ((torch.float32, None), (torch.float16, enough)):
+        net, balancer = Net(), make(name)
+        for seed in range(3):
+            net.zero_grad()
+            step(net, balancer, seed, factors=tiny, precision=precision, scale=scale)
+        found[precision] = balancer.report()["weight"], net.trunk_gradient() / (1 if scale is None else scale)
+    (weight, gradient), (expected, trunk) = found[torch.float16], found[torch.float32]
+    assert weight.dtype == torch.float32
+    torch.testing.assert_close(weight, expected, rtol=0.02, atol=0.02)
+    assert (gradient - trunk).norm() < 0.02 * trunk.norm()
 
 
 @pytest.mark.parametrize("factor", [0.01, 100.0])

@@ -323,7 +323,7 @@ def test_a_loss_that_is_not_finite_names_task_and_step(
         (["--train.accumulate=3"], "data.batch_size is 8: expected a multiple of train.accumulate, which is 3"),
         (["--data.size=[0,0]"], "data.size is [0, 0]: expected height and width, each 32 to 8192"),
         (["--data.augment=wild"], "data.augment: expected 'none', 'flip', 'standard', 'strong', 'heavy', found wild"),
-        (["--run.precision=fp8"], "run.precision: expected 'auto', 'fp32', 'bf16', found fp8"),
+        (["--run.precision=fp8"], "run.precision: expected 'auto', 'fp32', 'bf16', 'fp16', found fp8"),
     ],
 )
 def test_a_wrong_option_is_an_error_in_one_line(

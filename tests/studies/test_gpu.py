@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks import precision
 from studies import common, gpu
 from studies.schedule import Run
 
@@ -23,7 +26,7 @@ def test_every_part_calls_what_there_is(tmp_path: Path, monkeypatch: pytest.Monk
     def run_all(runs: list[Run], config: Path, out: Path, extra: list[str]) -> None:
         assert config.is_file()
         for run in runs:
-            (out / run.name).mkdir(parents=True)
+            (out / run.name).mkdir(parents=True, exist_ok=True)
             (out / run.name / "metrics.json").write_text(json.dumps(dict.fromkeys(gpu.KEYS, 2.0)))
 
     monkeypatch.setattr(gpu, "call", call)
@@ -33,8 +36,10 @@ def test_every_part_calls_what_there_is(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(gpu.REPOSITORY)
     assert gpu.main() == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert figures["gradnorm.depth.rmse"] == 2 and figures["alpha.figure"] == 1
+    assert figures["gradnorm.depth.rmse"] == 2 and figures["alpha.figure"] == 1 and figures["step.figure"] == 1
     scripts = [words[0] for words in calls]
+    assert scripts.count("benchmarks/precision.py") == (4 if quick else 6)
+    assert {words[-1] for words in calls if words[0] == "benchmarks/precision.py"} <= set(precision.WAYS)
     assert [s for s in scripts if s.startswith("studies/")] == [
         "studies/compare.py", "studies/alpha.py", "studies/static_search.py",
     ]  # fmt: skip
@@ -45,3 +50,18 @@ def test_every_part_calls_what_there_is(tmp_path: Path, monkeypatch: pytest.Monk
             args, rest = common.make_parser("").parse_known_args(mine)
             assert args.quick == quick and "--pretrained" not in rest
             common.open_study(args, extra, "")  # the recipe takes the options
+    before = len(calls)
+    assert gpu.main() == 0  # a second call: what is there is not timed again
+    assert not [words for words in calls[before:] if words[0].startswith("benchmarks/")]
+
+
+@pytest.mark.slow
+def test_steps_are_timed_here(tmp_path: Path) -> None:
+    """On the CPU, in quick: the script takes what it is given, and its figures are kept."""
+    arguments = ["--device=cpu", "--quick", "--only", "step", "--out", str(tmp_path / "out")]
+    command = [sys.executable, str(gpu.REPOSITORY / "studies/gpu.py"), str(tmp_path), *arguments]
+    env = os.environ | {"PYTHONPATH": str(gpu.REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert {f"step.gradnorm_ratio.{way}" for way in gpu.WAYS} <= set(figures) and min(figures.values()) > 0
