@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from mtl_vision.balancers import Balancer, Shared, TaskMeans
 from mtl_vision.engine import checkpoint, distributed, nonfinite
+from mtl_vision.engine.ema import Ema
 from mtl_vision.engine.global_batch import Part, parts
 from mtl_vision.engine.nonfinite import NonFiniteError, OnNonFinite, Skipped
 from mtl_vision.engine.reducer import Reducer
@@ -34,7 +36,7 @@ class Trainer:
     Over several processes, each takes its part of every batch, and all come to what one process would with the whole.
     """
 
-    PARTS = ("model", "balancer", "optimizer", "schedule")
+    PARTS = ("model", "balancer", "optimizer", "schedule", "ema")
 
     model: Network
     tasks: Mapping[str, Task]
@@ -46,6 +48,7 @@ class Trainer:
     clip: float = 0.0
     accumulate: int = 1
     on_nonfinite: OnNonFinite = "stop"
+    ema: Ema | None = None
     steps: int = 0  # those that were left out among them
     epochs: int = 0  # done
     skipped: Skipped = field(default_factory=Skipped)
@@ -80,6 +83,8 @@ class Trainer:
         if self.clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update()
         self.skipped.row = 0
         self._next()
         if self.balancer.wants_after_step:
@@ -172,8 +177,8 @@ class Trainer:
 
         Raises FloatingPointError where the network is not finite: that is not to take a good one's place.
         """
-        nonfinite.expect_finite(self.model, self.balancer)
-        parts = {name: getattr(self, name).state_dict() for name in self.PARTS}
+        nonfinite.expect_finite(self.model, self.balancer, {} if self.ema is None else self.ema.named_averages())
+        parts = {name: part.state_dict() for name in self.PARTS if (part := getattr(self, name)) is not None}
         counts = {"steps": self.steps, "epoch": self.epochs, "skipped": [self.skipped.total, self.skipped.row]}
         return parts | counts | {"made_with": dict(self.made_with)}
 
@@ -190,12 +195,17 @@ class Trainer:
                 )
         try:
             for name in self.PARTS:
-                getattr(self, name).load_state_dict(state[name])
+                if (part := getattr(self, name)) is not None:
+                    part.load_state_dict(state[name])
             self.steps, self.epochs = int(state["steps"]), int(state["epoch"])
             self.skipped = Skipped(*state.get("skipped", ()))
         except Exception as error:  # torch raises many types
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"it does not fit this run ({type(error).__name__}: {reason})") from error
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The model has its averaged weights, if there are any: those to measure and to keep."""
+        return nullcontext() if self.ema is None else self.ema.applied()
 
     def epoch(self, loader: Loader, epochs: int, tracker: Tracker | None) -> None:
         """The next of `epochs` epochs. Raises NonFiniteError, with task and step."""

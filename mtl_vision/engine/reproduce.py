@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_vision.datasets import DataError
-from mtl_vision.engine import checkpoint, nonfinite
+from mtl_vision.engine import build, checkpoint, nonfinite
 from mtl_vision.engine.device import pick_precision
 from mtl_vision.engine.load import make_parts
 from mtl_vision.loading.loader import Batch
@@ -23,6 +23,7 @@ def reproduce(path: Path) -> list[str]:
     path = path / nonfinite.FILE if path.is_dir() else path
     state = checkpoint.load(path)
     parts = make_parts(path.parent)
+    build.freeze(parts.model, parts.config)
     model = parts.model.train()
     model.load_state_dict(state["model"])
     found = [name for name, p in model.named_parameters() if not p.isfinite().all()]
