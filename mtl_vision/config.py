@@ -142,6 +142,9 @@ class TrainConfig:
         epochs: passes over the training split
         lr: AdamW's highest learning rate
         backbone_lr: the backbone's rate as a share of lr; below 1 keeps more of a pretrained one
+        layer_decay: the rate of each part of the backbone (stem, stages or blocks) as a share of the next one's; 1: all
+            have the same
+        freeze: parts of the backbone that stay as they are, counted from its input, the stem first; 0: none
         weight_decay: AdamW's, on weights of two or more dimensions
         warmup: share of all steps over which the rate rises
         clip: largest norm of the model's gradient; 0 for none
@@ -149,11 +152,14 @@ class TrainConfig:
         eval_every: epochs between evaluations during the training; 0: only at the end
         on_nonfinite: at a step whose loss or gradient is not finite stop, or skip it; after many it stops as well
         sync_norm: batch norm over the samples of all processes; false: of each by itself, which is faster
+        ema: measure and keep a moving average of the weights, of which a step keeps this share, such as 0.999; 0: none
     """
 
     epochs: int = 20
     lr: float = 2e-3
     backbone_lr: float = 1.0
+    layer_decay: float = 1.0
+    freeze: int = 0
     weight_decay: float = 0.01
     warmup: float = 0.05
     clip: float = 0.0
@@ -161,10 +167,12 @@ class TrainConfig:
     eval_every: int = 0
     on_nonfinite: Literal["stop", "skip"] = "stop"
     sync_norm: bool = True
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         _within("train", self, epochs=(1, 10**6), lr=(0, 10), backbone_lr=(0, 100), weight_decay=(0, 10), warmup=(0, 1))
         _within("train", self, clip=(0, 10**6), accumulate=(1, 65536), eval_every=(0, 10**6))
+        _within("train", self, layer_decay=(0.01, 1), freeze=(0, 10**6), ema=(0, 0.999999))
 
 
 @dataclass

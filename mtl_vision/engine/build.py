@@ -253,6 +253,13 @@ def check_settings(config: Config) -> None:
         made(plain(config.model), Network)
 
 
+def freeze(model: Network, config: Config) -> None:
+    """Freeze what the config says of the network's backbone. Raises ValueError where that has fewer parts."""
+    if config.train.freeze:
+        with _key("train"):
+            model.freeze(config.train.freeze, config.data.size)
+
+
 def make_network(config: Config, tasks: Mapping[str, Task], pretrained: bool = True) -> Network:
     """The network; pretrained=False reads no weights whatever the config says (they are loaded after)."""
     with _key("model"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from mtl_vision.balancers import Balancer, Shared, TaskMeans
 from mtl_vision.engine import checkpoint, distributed, nonfinite
 from mtl_vision.engine.compiled import Compiled
+from mtl_vision.engine.ema import Ema
 from mtl_vision.engine.global_batch import Part, joined, parts
 from mtl_vision.engine.loss_scale import LossScale
 from mtl_vision.engine.nonfinite import NonFiniteError, OnNonFinite, Skipped
@@ -36,7 +38,7 @@ class Trainer:
     Over several processes, each takes its part of every batch, and all come to what one process would with the whole.
     """
 
-    PARTS = ("model", "balancer", "optimizer", "schedule")
+    PARTS = ("model", "balancer", "optimizer", "schedule", "ema", "loss_scale")
 
     model: Network
     tasks: Mapping[str, Task]
@@ -49,6 +51,7 @@ class Trainer:
     accumulate: int = 1
     on_nonfinite: OnNonFinite = "stop"
     compile: bool = False
+    ema: Ema | None = None
     steps: int = 0  # those that were left out among them
     epochs: int = 0  # done
     skipped: Skipped = field(default_factory=Skipped)
@@ -90,6 +93,8 @@ class Trainer:
         self.optimizer.step()
         if self.loss_scale is not None:
             self.loss_scale.keep()
+        if self.ema is not None:
+            self.ema.update()
         self.skipped.row = 0
         self._next()
         if self.balancer.wants_after_step:
@@ -211,11 +216,9 @@ class Trainer:
 
         Raises FloatingPointError where the network is not finite: that is not to take a good one's place.
         """
-        nonfinite.expect_finite(self.model, self.balancer)
-        parts = {name: getattr(self, name).state_dict() for name in self.PARTS}
+        nonfinite.expect_finite(self.model, self.balancer, {} if self.ema is None else self.ema.named_averages())
+        parts = {name: part.state_dict() for name in self.PARTS if (part := getattr(self, name)) is not None}
         counts = {"steps": self.steps, "epoch": self.epochs, "skipped": [self.skipped.total, self.skipped.row]}
-        if self.loss_scale is not None:
-            parts["loss_scale"] = self.loss_scale.state_dict()
         return parts | counts | {"made_with": dict(self.made_with)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -231,14 +234,17 @@ class Trainer:
                 )
         try:
             for name in self.PARTS:
-                getattr(self, name).load_state_dict(state[name])
-            if self.loss_scale is not None:
-                self.loss_scale.load_state_dict(state["loss_scale"])
+                if (part := getattr(self, name)) is not None:
+                    part.load_state_dict(state[name])
             self.steps, self.epochs = int(state["steps"]), int(state["epoch"])
             self.skipped = Skipped(*state.get("skipped", ()))
         except Exception as error:  # torch raises many types
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"it does not fit this run ({type(error).__name__}: {reason})") from error
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The model has its averaged weights, if there are any: those to measure and to keep."""
+        return nullcontext() if self.ema is None else self.ema.applied()
 
     def epoch(self, loader: Loader, epochs: int, tracker: Tracker | None) -> None:
         """The next of `epochs` epochs. Raises NonFiniteError, with task and step."""

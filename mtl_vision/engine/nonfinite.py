@@ -77,10 +77,11 @@ def write(folder: Path, step: Mapping[str, Any]) -> None:
     checkpoint.write(folder / file_name(distributed.rank()), {**step, "processes": distributed.world()})
 
 
-def expect_finite(model: nn.Module, balancer: nn.Module) -> None:
-    """Raises FloatingPointError, which names what is not finite in parameters, buffers or tasks' weights."""
+def expect_finite(model: nn.Module, balancer: nn.Module, averages: Mapping[str, Tensor] = {}) -> None:
+    """Raises FloatingPointError, which names what is not finite in parameters, buffers, averages or tasks' weights."""
     values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     values |= {f"balancer.{name}": value for name, value in balancer.named_parameters()}
+    values |= {f"average of {name}": value for name, value in averages.items()}
     found = [(name, value) for name, value in values.items() if value.is_floating_point()]
     finite = torch.stack([value.detach().isfinite().all() for _, value in found]).tolist()  # one wait for the device
     wrong = [name for (name, _), good in zip(found, finite, strict=True) if not good]

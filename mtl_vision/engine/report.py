@@ -26,7 +26,20 @@ data       {train.root}: {len(train)} to train on, {len(test)} ({test.split}) to
            {train.description.source}
 network    {name}, {parameters / 1e6:.1f} M parameters, {H}x{W}, on {trainer.device}
 {weights}tasks      {", ".join(trainer.tasks)}, balanced by {config.balancer.name}
-run        {folder}/{resuming}"""
+{_training(config, trainer)}run        {folder}/{resuming}"""
+
+
+def _training(config: Config, trainer: Trainer) -> str:
+    """The options that change what is trained, a line each."""
+    t, lines = config.train, []
+    if t.ema:
+        lines.append(f"ema {t.ema:g}: the averaged weights are measured and kept")
+    if t.layer_decay < 1:
+        lines.append(f"layer_decay {t.layer_decay:g}: a part of the backbone has that share of the next one's rate")
+    if t.freeze:
+        frozen = sum(p.numel() for p in trainer.model.parameters() if not p.requires_grad)
+        lines.append(f"freeze {t.freeze}: {frozen / 1e6:.1f} M parameters of the backbone stay as they are")
+    return "".join(f"{'' if k else 'training':<11}{line}\n" for k, line in enumerate(lines))
 
 
 def brief(metrics: Mapping[str, float], tasks: Mapping[str, Task]) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_vision.datasets import DataError
-from mtl_vision.engine import checkpoint, nonfinite
+from mtl_vision.engine import build, checkpoint, nonfinite
 from mtl_vision.engine.device import pick_precision
 from mtl_vision.engine.load import Trained, make_parts
 from mtl_vision.loading.loader import Batch
@@ -29,6 +29,7 @@ def reproduce(path: Path) -> list[str]:
     """
     states, note = _parts(path)
     run = make_parts(path if path.is_dir() else path.parent)
+    build.freeze(run.model, run.config)
     found: list[str] = []
     for group in [states] if run.config.train.sync_norm else [[state] for state in states]:
         run.model.train().load_state_dict(group[0]["model"])

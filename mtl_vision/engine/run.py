@@ -13,6 +13,7 @@ from mtl_vision.datasets.description import FILE_NAME
 from mtl_vision.engine import build, checkpoint, distributed, nonfinite
 from mtl_vision.engine.compiled import expect_compiler
 from mtl_vision.engine.device import pick_device, pick_precision
+from mtl_vision.engine.ema import Ema
 from mtl_vision.engine.evaluate import evaluate
 from mtl_vision.engine.folder import (
     CONFIG,
@@ -34,6 +35,7 @@ from mtl_vision.engine.plots import plot_panel, plot_weights
 from mtl_vision.engine.report import brief, describe_protocol, introduction, table
 from mtl_vision.engine.sync_norm import synchronise
 from mtl_vision.engine.tracking import Tracker
+from mtl_vision.models.parts import parts_of
 from mtl_vision.runtime.files import atomic_write, sweep
 
 # settings in which a resumed run may differ from what its checkpoint was made with
@@ -72,13 +74,15 @@ class Run:
         begun = resuming and (self.folder / checkpoint.CHECKPOINT).exists()
         model = build.make_network(config, tasks, pretrained=not begun)  # before the data are packed: it may fail
         model.shared_weight(balancer.place)
+        t = config.train
+        build.freeze(model, config)
         self.loader = build.make_loader(config, self.data, self.device, train=True)
         self.test_loader = build.make_loader(config, self.test_data, self.device, train=False)
         model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if distributed.world() > 1 and config.train.sync_norm:
             model = synchronise(model, self.device)
-        t = config.train
-        optimizer = make_optimizer(model, t.lr, t.weight_decay, t.backbone_lr)
+        parts = parts_of(model.backbone, config.data.size) if t.layer_decay < 1 else ()
+        optimizer = make_optimizer(model, t.lr, t.weight_decay, t.backbone_lr, t.layer_decay, parts)
         steps = len(self.loader) // t.accumulate * t.epochs
         self.trainer = Trainer(
             model,
@@ -92,6 +96,7 @@ class Run:
             accumulate=t.accumulate,
             on_nonfinite=t.on_nonfinite,
             compile=config.run.compile,
+            ema=Ema(model, t.ema) if t.ema else None,
             made_with={"training samples": len(self.data)}
             | {key: value for key, value in flat(config).items() if key not in FREE},
         )
@@ -123,6 +128,8 @@ class Run:
                     self._measure(epoch, tracker, resumed=epoch == begun)
                 self.trainer.epoch(self.loader, epochs, tracker)
                 distributed.average_buffers(self.trainer.model)
+                if self.trainer.ema is not None:
+                    self.trainer.ema.average_over_processes()
                 if tracker is not None:
                     checkpoint.save(self.folder / checkpoint.CHECKPOINT, self.trainer.state_dict())
             seconds = time.perf_counter() - start
@@ -154,7 +161,8 @@ class Run:
 
     def evaluate(self) -> dict[str, float]:
         """The metrics of all tasks on the evaluation split."""
-        return evaluate(self.trainer.model, self.trainer.tasks, self.test_loader, self.device)
+        with self.trainer.averaged():
+            return evaluate(self.trainer.model, self.trainer.tasks, self.test_loader, self.device)
 
     def _make_folder(self) -> None:
         """Make the run directory; the first process' is that of all."""
@@ -179,11 +187,12 @@ class Run:
     def _finish(self, metrics: dict[str, float], seconds: float) -> None:
         """Weights, metrics, plots, the table and the next command."""
         model, tasks = self.trainer.model, self.trainer.tasks
-        checkpoint.save_weights(model, self.folder / checkpoint.WEIGHTS)
+        with self.trainer.averaged():
+            checkpoint.save_weights(model, self.folder / checkpoint.WEIGHTS)
+            plot_panel(model, tasks, self.test_loader.spread(), self.device, self.folder / "panel.png")
         protocol = describe_protocol(self.config, self.test_data)
         title = f"{self.folder.name}: {self.config.balancer.name}"
         plot_weights(read_history(self.folder), self.folder / "weights.png", title)
-        plot_panel(model, tasks, self.test_loader.spread(), self.device, self.folder / "panel.png")
         write_json(self.folder / METRICS, metrics | protocol)  # at last: a run that has it is finished
         print(table(metrics, tasks, protocol))
         if self.trainer.skipped.total:

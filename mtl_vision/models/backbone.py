@@ -108,10 +108,12 @@ class TimmBackbone(Backbone):
         """found: by timm's names, or by this module's own."""
         with torch.device("meta"):
             whole = timm.create_model(self.name, **self.arguments)
-        names = {_flat(name): name for name in whole.state_dict()}
-        found = _filtered(self.name, {names.get(_flat(name), name): tensor for name, tensor in found.items()}, whole)
-        names = {_flat(name): name for name in self.net.state_dict()}
-        found = {names.get(_flat(name), name): tensor for name, tensor in found.items()}
+        names = {flat_name(name): name for name in whole.state_dict()}
+        found = _filtered(
+            self.name, {names.get(flat_name(name), name): tensor for name, tensor in found.items()}, whole
+        )
+        names = {flat_name(name): name for name in self.net.state_dict()}
+        found = {names.get(flat_name(name), name): tensor for name, tensor in found.items()}
         return weights.load(self.net, found, "backbone", weights.LEAST)
 
 
@@ -143,7 +145,7 @@ def _create(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module
         ) from error
 
 
-def _flat(name: str) -> str:
+def flat_name(name: str) -> str:
     """A tensor's name, the same in a whole model and in one for features, which joins or wraps parts."""
     name = name.replace(".", "_")
     for wrapper in ("net_", "model_", "body_"):

@@ -5,7 +5,7 @@ Shape legend: B batch, C channels, H height, W width.
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mtl_vision.models import weights
 from mtl_vision.models.backbone import Backbone, TimmBackbone, padded
 from mtl_vision.models.decoder import ConvHead, Decoder, Fusion, Head, upsample
+from mtl_vision.models.parts import parts_of
 from mtl_vision.runtime.near import did_you_mean
 
 Place = Literal["last_shared", "backbone"]
@@ -33,6 +34,7 @@ class Network(nn.Module):
 
     tasks: name -> task. Image sides that are no multiple of the backbone's `multiple` are padded at the right and
     bottom by repeating the edge, and the maps are cut back. loaded: where the weights are from, in words; None: random.
+    frozen: the names of modules that stay in evaluation mode.
 
     Args:
         backbone: any timm model that gives features, or a backbone of your own
@@ -55,6 +57,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.tasks = dict(tasks)
+        self.frozen: list[str] = []
         found = weights.read(pretrained) if isinstance(pretrained, str) else {}
         of_network = any(name.startswith("backbone.") for name in found)
         if isinstance(backbone, str):
@@ -96,6 +99,28 @@ class Network(nn.Module):
                 taken.append(name)
         heads = [f"heads {', '.join(taken)}"] if taken else []
         return "; ".join([backbone, decoder, *heads, *([f"anew: {', '.join(anew)}"] if anew else [])])
+
+    def freeze(self, count: int, size: tuple[int, int]) -> None:
+        """Keep the backbone's first `count` parts as they are: no gradients, and evaluation mode from now on.
+
+        The parts are those of `parts_of`, for an image of `size`. Raises ValueError where there are fewer.
+        """
+        parts = parts_of(self.backbone, size)
+        if not 0 <= count <= len(parts):
+            ends = " to ".join(dict.fromkeys(name for part in (parts[0], parts[-1]) for name in part.modules[:1]))
+            raise ValueError(f"freeze is {count}: expected 0 to {len(parts)}, the parts of this backbone ({ends})")
+        for part in parts[:count]:
+            for p in part.parameters:
+                p.requires_grad_(False)
+            self.frozen += [f"backbone.{name}" for name in part.modules]
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As any module, but for what is frozen."""
+        super().train(mode)
+        for name in self.frozen if mode else ():
+            self.get_submodule(name).eval()
+        return self
 
     @property
     def last_shared(self) -> nn.Conv2d:

@@ -6,6 +6,7 @@ import pytest
 
 from mtl_vision.engine.optimizer import make_optimizer, make_schedule
 from mtl_vision.models import Fusion, Network
+from mtl_vision.models.parts import parts_of
 from mtl_vision.tasks import Depth
 
 
@@ -33,3 +34,39 @@ def test_the_schedule_keeps_the_share(network: Network) -> None:
         schedule.step()
         rates = sorted(set(schedule.get_last_lr()))
         assert rates[0] == pytest.approx(0.2 * rates[-1])
+
+
+def rates(net: Network, **settings: float) -> dict[str, float]:
+    """The rate of each parameter, by its name."""
+    optimizer = make_optimizer(net, 0.01, 0.1, **settings, parts=parts_of(net.backbone, (64, 64)))
+    found = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    return {name: found[id(p)] for name, p in net.named_parameters() if id(p) in found}
+
+
+def test_rates_fall_towards_the_input() -> None:
+    """By hand: the last of five parts has the backbone's rate, each one before it half of the next one's."""
+    net = Network({"depth": Depth()}, "resnet10t", Fusion(16), size=(64, 64))
+    expected = {"conv1": 1 / 16, "bn1": 1 / 16, "layer1": 1 / 8, "layer2": 1 / 4, "layer3": 1 / 2, "layer4": 1}
+    for name, rate in rates(net, backbone_lr=0.2, layer_decay=0.5).items():
+        part = name.split(".")[2] if name.startswith("backbone.") else ""
+        assert rate == pytest.approx(0.002 * expected[part] if part else 0.01), name
+    net.freeze(2, (64, 64))
+    left = rates(net, layer_decay=0.5)
+    assert not any(name.startswith(("backbone.net.conv1", "backbone.net.layer1")) for name in left)
+    assert left["backbone.net.layer2.0.conv1.weight"] == pytest.approx(0.01 / 4)  # as if nothing was frozen
+
+
+def test_rates_of_a_transformer() -> None:
+    """By hand: patch embedding, twelve blocks."""
+    net = Network({"depth": Depth()}, "vit_tiny_patch16_224", Fusion(16), size=(64, 64))
+    found = rates(net, layer_decay=0.8)
+    assert found["backbone.net.model.pos_embed"] == pytest.approx(0.01 * 0.8**12)
+    for k in range(12):
+        assert found[f"backbone.net.model.blocks.{k}.mlp.fc1.weight"] == pytest.approx(0.01 * 0.8 ** (11 - k))
+
+
+def test_all_rates_are_the_same_without_decay(network: Network) -> None:
+    plain = make_optimizer(network, 0.01, 0.1).param_groups
+    decayed = make_optimizer(network, 0.01, 0.1, 1.0, 1.0, parts_of(network.backbone, (64, 64))).param_groups
+    assert [[id(p) for p in group["params"]] for group in plain] == [[id(p) for p in g["params"]] for g in decayed]
+    assert {group["lr"] for group in plain} == {0.01}
