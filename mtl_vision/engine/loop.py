@@ -63,7 +63,8 @@ class Trainer:
 
         Where a loss or a gradient is not finite nothing is changed: the step is left out, or raises NonFiniteError.
         """
-        self.model.train()
+        if not self.model.training:  # it asks every module
+            self.model.train()
         self.optimizer.zero_grad(set_to_none=True) if self.reducer is None else self.reducer.zero_grad()
         rng, means = checkpoint.generators(), TaskMeans()
         mine = list(zip(batches, parts(batches, self.tasks, self.balancer.observes), strict=True))
