@@ -12,7 +12,6 @@ memory_growth_mb: what the process and its workers take more after ten epochs th
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import statistics
 import tempfile
@@ -26,6 +25,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.common import Step, finish, interleaved, machine, ratio
+from benchmarks.libmtl_trainer import dataset, write_maps
 from benchmarks.setup import LR, WEIGHT_DECAY, make_setup
 from mtl_vision.balancers import Equal
 from mtl_vision.datasets.folder import FolderDataset
@@ -36,7 +36,7 @@ from mtl_vision.engine.optimizer import make_optimizer, make_schedule
 from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.loading.loader import Batch, Loader, as_worker
-from mtl_vision.runtime.kinds import IGNORE, Size
+from mtl_vision.runtime.kinds import Size
 from mtl_vision.synthetic.dataset import write_rooms
 
 TARGETS = ("depth", "normals", "segmentation")
@@ -86,24 +86,8 @@ def limit(samples: list[Sample], size: Size, batch: int) -> Step:
 
 def libmtl(samples: list[Sample], folder: Path, batch: int, file: Path) -> Step:
     """An epoch of LibMTL's data set from .npy files, as its examples load it."""
-    for index, sample in enumerate(samples):
-        labels = sample.targets["segmentation"].astype(np.float32)
-        stored = {
-            "image": sample.image.astype(np.float32) / 255,
-            "label": np.where(labels == IGNORE, -1, labels).astype(np.float32),
-            "depth": sample.targets["depth"][..., None],
-            "normal": sample.targets["normals"],
-        }
-        for name, array in stored.items():
-            path = folder / "train" / name / f"{index}.npy"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, array)
-    spec = importlib.util.spec_from_file_location("libmtl_nyu", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    dataset = module.NYUv2(root=str(folder), mode="train", augmentation=True)
-    loader = DataLoader(dataset, batch_size=batch, shuffle=True, drop_last=True)
+    write_maps(samples, folder)
+    loader = DataLoader(dataset(folder, file), batch_size=batch, shuffle=True, drop_last=True)
 
     def step() -> None:
         for _ in loader:

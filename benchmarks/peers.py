@@ -34,8 +34,8 @@ class Part(nn.Module):
         return self.run(x)
 
 
-def libmtl_model(encoder: nn.Module, decoders: nn.ModuleDict, rep_grad: bool, device: torch.device) -> Any:
-    """LibMTL's hard parameter sharing and GradNorm in one class, as its trainer composes them.
+def libmtl_classes(method: str) -> tuple[type, type]:
+    """LibMTL's hard parameter sharing, and one of its weighting methods.
 
     Two things have changed since its release 1.1.5: torchvision has dropped a module that it imports for pretrained
     weights, and torch's zero_grad leaves None where it expects zeros. Both are put back for it alone.
@@ -43,12 +43,21 @@ def libmtl_model(encoder: nn.Module, decoders: nn.ModuleDict, rep_grad: bool, de
     gone = ModuleType("torchvision.models.utils")
     gone.load_state_dict_from_url = torch.hub.load_state_dict_from_url  # type: ignore[attr-defined]
     sys.modules.setdefault(gone.__name__, gone)
+    from LibMTL import weighting  # type: ignore[import-not-found]
     from LibMTL.architecture import HPS  # type: ignore[import-not-found]
-    from LibMTL.weighting import GradNorm  # type: ignore[import-not-found]
 
-    class Model(HPS, GradNorm):
+    class Sharing(HPS):
         def zero_grad_share_params(self) -> None:
             self.encoder.zero_grad(set_to_none=False)
+
+    return Sharing, getattr(weighting, method)
+
+
+def libmtl_model(encoder: nn.Module, decoders: nn.ModuleDict, rep_grad: bool, device: torch.device) -> Any:
+    """LibMTL's hard parameter sharing and GradNorm in one class, as its trainer composes them."""
+
+    class Model(*libmtl_classes("GradNorm")):
+        pass
 
     model = Model(list(decoders), lambda: encoder, decoders, rep_grad, False, device)
     model.init_param()

@@ -74,7 +74,8 @@ class Trainer:
 
         Where a loss or a gradient is not finite nothing is changed: the step is left out, or raises NonFiniteError.
         """
-        self.model.train()
+        if not self.model.training:  # it asks every module
+            self.model.train()
         rng = checkpoint.generators()
         mine = list(zip(batches, parts(batches, self.tasks, self.balancer.observes), strict=True))
         undone = self.on_nonfinite == "skip" or self.loss_scale is not None

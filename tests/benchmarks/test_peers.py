@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from benchmarks.balancers import make_steps
+from benchmarks.libmtl_trainer import dataset, epoch, write_maps
 from benchmarks.peers import ALPHA, PEERS, libmtl_model
 from benchmarks.setup import Setup, make_setup
+from mtl_vision.datasets.sample import Sample
 
 PACKAGES = {"libmtl": "LibMTL", "gradnorm_pytorch": "gradnorm_pytorch", "torchjd": "torchjd"}
 
@@ -137,3 +142,45 @@ def test_libmtl_leaks_nothing_but_leaves_the_heads_unweighted(rep_grad: bool) ->
         torch.testing.assert_close(parameter.grad, w[0] * g_a + w[1] * g_b)
     for head, g in zip(heads.values(), own, strict=True):
         torch.testing.assert_close([parameter.grad for parameter in head.parameters()], list(g))
+
+
+@pytest.fixture
+def sample() -> Sample:
+    rng = np.random.default_rng(0)
+    targets = {
+        "depth": rng.uniform(1, 5, (32, 32)).astype(np.float32),
+        "normals": rng.normal(size=(32, 32, 3)).astype(np.float32),
+        "segmentation": rng.integers(0, 13, (32, 32), np.uint8),
+    }
+    targets["segmentation"][0] = 255
+    return Sample("a", rng.integers(0, 256, (32, 32, 3), np.uint8), targets)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_samples_come_back_from_the_form_that_libmtl_reads(
+    flipped: bool, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_maps([sample], tmp_path)
+    monkeypatch.setattr(random, "choice", lambda zooms: zooms[0])
+    monkeypatch.setattr(random, "random", lambda: 0.0 if flipped else 1.0)
+    image, maps = dataset(tmp_path, None)[0]
+    turn = (lambda m: m.flip(-1)) if flipped else (lambda m: m)
+    mirrored = torch.tensor([1 - 2 * flipped, 1, 1]).view(-1, 1, 1)
+    normals = torch.from_numpy(sample.targets["normals"]).movedim(-1, 0) * mirrored
+    labels = torch.from_numpy(sample.targets["segmentation"]).float()
+    torch.testing.assert_close(turn(image) * 255, torch.from_numpy(sample.image).movedim(-1, 0).float())
+    torch.testing.assert_close(turn(maps["depth"])[0], torch.from_numpy(sample.targets["depth"]))
+    torch.testing.assert_close(turn(maps["normal"]), normals)
+    torch.testing.assert_close(turn(maps["segmentation"]), torch.where(labels == 255, -1, labels))
+
+
+@pytest.mark.parametrize("method", ["EW", "GradNorm"])
+@pytest.mark.parametrize("measured", [True, False])
+def test_libmtl_trains_the_network(method: str, measured: bool, setup: Setup, sample: Sample, tmp_path: Path) -> None:
+    need("LibMTL")
+    write_maps([sample] * 4, tmp_path)
+    twin = setup.twin()
+    epoch(twin, dataset(tmp_path, None), 2, 0, method, measured)()
+    for part in ("backbone", "decoder.last_shared", *(f"heads.{task}" for task in setup.tasks)):
+        before, after = (next(model.get_submodule(part).parameters()) for model in (setup.model, twin.model))
+        assert after.isfinite().all() and not torch.equal(before, after), part

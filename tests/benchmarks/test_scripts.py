@@ -21,6 +21,7 @@ REPO = Path(__file__).parents[2]
         (["multitask_vs_single.py", "--backbone=resnet10t", "--size=96x128"], "throughput_ratio"),
         (["processes.py", "--size=48x64"], "two_process_ratio"),
         (["ema.py", "--backbone=resnet10t", "--size=48x64"], "time_ratio.ema"),
+        (["training.py", "--backbone=resnet10t", "--size=48x64", "--only", "loop", "bf16"], "loop_ratio"),
         (["balancers.py", "--backbone=resnet10t", "--size=96x128", "--only", "gradnorm"], "time_ratio.gradnorm"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
