@@ -23,6 +23,7 @@ from mtl_vision.engine.load import load_run
 from mtl_vision.engine.loop import Trainer
 from mtl_vision.engine.nonfinite import expect_finite
 from mtl_vision.engine.optimizer import make_optimizer, make_schedule
+from mtl_vision.engine.reproduce import main as reproduce
 from mtl_vision.engine.run import Run
 from mtl_vision.engine.sync_norm import synchronise
 from mtl_vision.models import Fusion, Network
@@ -229,6 +230,24 @@ def test_everything_frozen_but_the_heads(rooms: Path, tmp_path: Path) -> None:
     weights = load_file(tmp_path / "runs/a/model.safetensors")
     for name, value in weights.items():
         assert not value.is_floating_point() or value.equal(made[0][name]) == name.startswith("backbone."), name
+
+
+def test_a_kept_step_is_reproduced_with_what_is_frozen(
+    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Batch norm of a frozen part takes its running statistics there as well."""
+    loss_at(monkeypatch, float("nan"), lambda n: n == 1)
+    assert main(arguments(rooms, tmp_path, "a", *SHORT, "--train.freeze=2")) == 1
+    modes: list[tuple[bool, bool]] = []
+    real = Network.encode
+
+    def encode(self: Network, image: Tensor) -> Tensor:
+        modes.append(tuple(self.backbone.get_submodule(f"net.{name}").training for name in ("bn1", "blocks.1")))
+        return real(self, image)
+
+    monkeypatch.setattr(Network, "encode", encode)
+    assert reproduce([str(tmp_path / "runs/a")]) == 0
+    assert modes == [(False, True)]
 
 
 def averaged() -> dict[str, dict[str, Tensor]]:
