@@ -20,6 +20,7 @@ REPO = Path(__file__).parents[2]
         (["gradnorm_step.py", "--backbone=resnet10t", "--size=96x128"], "time_ratio.gradnorm"),
         (["multitask_vs_single.py", "--backbone=resnet10t", "--size=96x128"], "throughput_ratio"),
         (["processes.py", "--size=48x64"], "two_process_ratio"),
+        (["rooms.py", "--size=48x64"], "step_ratio.workers1"),
         (["balancers.py", "--backbone=resnet10t", "--size=96x128", "--only", "gradnorm"], "time_ratio.gradnorm"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
