@@ -3,8 +3,8 @@
     python benchmarks/rooms.py [--quick] [--size 120x160 --workers 1 2 --batch 8 --steps 40 --rounds 7 --rooms 1000]
 
 room_ms.HxW: milliseconds of a core to render a room, the median of many. step_ratio.workersN: seconds of a training
-step with new rooms to those with packed ones, loaded by N processes; stretches of steps take turns. core_share.workersN:
-cores that must render to keep up with the packed rooms' steps.
+step with new rooms to those with packed ones, loaded by N processes; stretches of steps take turns.
+core_share.workersN: cores that must render to keep up with the packed rooms' steps.
 """
 
 from __future__ import annotations
@@ -49,15 +49,12 @@ def step_ms(run: Run, epoch: int, steps: int) -> float:
 
 def compare(rooms: int, workers: int, size: Size, args: argparse.Namespace) -> tuple[list[float], list[float]]:
     """A step's milliseconds with new rooms, and with packed ones, in each round."""
-    runs = {
-        count: Run(
-            Config(
-                RunConfig(device="cpu"),
-                DataConfig(size=size, synthetic_count=count, workers=workers, batch_size=args.batch),
-            )
-        )
-        for count in (0, rooms)
-    }
+
+    def start(count: int) -> Run:
+        data = DataConfig(size=size, synthetic_count=count, workers=workers, batch_size=args.batch)
+        return Run(Config(RunConfig(device="cpu"), data))
+
+    runs = {count: start(count) for count in (0, rooms)}
     times: dict[int, list[float]] = {count: [] for count in runs}
     for epoch in range(args.rounds + 1):
         for count, run in runs.items():
@@ -91,10 +88,8 @@ def main() -> None:
             fresh, packed = compare(args.rooms, workers, (H, W), args)
             figures[f"step_ratio.workers{workers}"] = ratio(fresh, packed)
             figures[f"core_share.workers{workers}"] = rendering / statistics.median(packed)
-            medians = (
-                f"{statistics.median(packed):.0f} ms a step with packed rooms, {statistics.median(fresh):.0f} with"
-            )
-            print(f"workers {workers}: {medians} new ones")
+            old, new = statistics.median(packed), statistics.median(fresh)
+            print(f"workers {workers}: {old:.0f} ms a step with packed rooms, {new:.0f} with new ones")
         os.chdir("/")
     print(machine())
     finish(figures)
