@@ -1,34 +1,32 @@
 """Rooms that are rendered as training uses them (--data.synthetic_count 0), against the default's packed ones.
 
-    python benchmarks/rooms.py [--quick] [--size 120x160 --workers 0 1 2 --batch 8 --epochs 2 --rounds 3]
+    python benchmarks/rooms.py [--quick] [--size 120x160 --workers 1 2 --batch 8 --steps 40 --rounds 7 --rooms 1000]
 
-room_ms.HxW: milliseconds of a core to render a room, the median of many. step_ratio.workersN: seconds of a step of
-train.py with new rooms to those with packed ones, each loaded by N processes; whole runs take turns, and a step's time
-is the mean over the second epoch of its run. core_share: cores that must render to keep up with the packed run's steps.
+room_ms.HxW: milliseconds of a core to render a room, the median of many. step_ratio.workersN: seconds of a training
+step with new rooms to those with packed ones, loaded by N processes; stretches of steps take turns.
+core_share.workersN: cores that must render to keep up with the packed rooms' steps.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 import cv2
 
 from benchmarks.common import finish, machine, ratio
+from mtl_vision.config import Config, DataConfig, RunConfig
+from mtl_vision.engine.run import Run
+from mtl_vision.runtime.kinds import Size
 from mtl_vision.synthetic import render_room
 
-REPO = Path(__file__).resolve().parents[1]
 SIZES = ((120, 160), (144, 192), (240, 320))
 
 
-def room_ms(size: tuple[int, int], count: int) -> float:
+def room_ms(size: Size, count: int) -> float:
     """The processor's time for a room of this size (H, W), after a warm-up."""
     times = []
     for seed in range(count + 5):
@@ -38,49 +36,61 @@ def room_ms(size: tuple[int, int], count: int) -> float:
     return statistics.median(times[5:])
 
 
-def step_seconds(work: Path, rooms: int, workers: int, args: argparse.Namespace) -> float:
-    """Of the second epoch of a run."""
-    name = f"{rooms}-{workers}-{time.monotonic_ns()}"
-    words = [
-        f"--data.size=[{args.size.replace('x', ', ')}]", f"--data.synthetic_count={rooms}", f"--run.name={name}",
-        f"--data.workers={workers}", f"--data.batch_size={args.batch}", f"--train.epochs={args.epochs}",
-        "--run.tensorboard=false", "--run.device=cpu",
-    ]  # fmt: skip
-    env = os.environ | {"PYTHONPATH": str(REPO)}
-    done = subprocess.run([sys.executable, str(REPO / "train.py"), *words], env=env, cwd=work, capture_output=True)
-    if done.returncode:
-        sys.exit(done.stderr.decode())
-    records = [json.loads(line) for line in (work / "runs" / name / "history.jsonl").read_text().splitlines()]
-    return statistics.mean(record["seconds"] for record in records if record["epoch"] == args.epochs - 1)
+def step_ms(run: Run, epoch: int, steps: int) -> float:
+    """The mean of some steps at an epoch's beginning, after those whose batches were waiting."""
+    batches = run.loader.epoch(epoch)
+    for _ in range(3 * run.config.data.workers + 1):
+        run.trainer.step([next(batches)])
+    start = time.perf_counter()
+    for _ in range(steps):
+        run.trainer.step([next(batches)])
+    return 1000 * (time.perf_counter() - start) / steps
+
+
+def compare(rooms: int, workers: int, size: Size, args: argparse.Namespace) -> tuple[list[float], list[float]]:
+    """A step's milliseconds with new rooms, and with packed ones, in each round."""
+
+    def start(count: int) -> Run:
+        data = DataConfig(size=size, synthetic_count=count, workers=workers, batch_size=args.batch)
+        return Run(Config(RunConfig(device="cpu"), data))
+
+    runs = {count: start(count) for count in (0, rooms)}
+    times: dict[int, list[float]] = {count: [] for count in runs}
+    for epoch in range(args.rounds + 1):
+        for count, run in runs.items():
+            times[count].append(step_ms(run, epoch, args.steps))
+    return times[0][1:], times[rooms][1:]  # the first round warms up
 
 
 def main() -> None:
     """Print the figures and the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few rooms, and one run of one epoch each")
-    parser.add_argument("--size", default="120x160", help="height x width of the runs")
+    parser.add_argument("--quick", action="store_true", help="few rooms and steps")
+    parser.add_argument("--size", default="120x160", help="height x width of the training")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="loading processes")
     parser.add_argument("--batch", type=int, default=8, help="samples a step")
-    parser.add_argument("--epochs", type=int, default=2, help="of a run")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each")
+    parser.add_argument("--steps", type=int, default=40, help="that are timed at once")
+    parser.add_argument("--rounds", type=int, default=7, help="stretches of steps of each")
+    parser.add_argument("--rooms", type=int, default=1000, help="of the packed set")
     args = parser.parse_args()
     if args.quick:
-        args.workers, args.epochs, args.rounds = args.workers[:1], 1, 1
+        args.workers, args.steps, args.rounds, args.rooms = args.workers[:1], 2, 1, min(args.rooms, 100)
+    H, W = map(int, args.size.split("x"))
     cv2.setNumThreads(0)
-    figures = {f"room_ms.{H}x{W}": room_ms((H, W), 3 if args.quick else 60) for H, W in SIZES}
-    own = room_ms((int(args.size.split("x")[0]), int(args.size.split("x")[1])), 3 if args.quick else 60)
+    most = 3 if args.quick else 60
+    figures = {f"room_ms.{h}x{w}": room_ms((h, w), most) for h, w in SIZES}
+    rendering = room_ms((H, W), most) * args.batch
+    for key, ms in figures.items():
+        print(f"{key}: {ms:.1f}")
     with tempfile.TemporaryDirectory() as work:
+        os.chdir(work)
         for workers in args.workers:
-            times: dict[int, list[float]] = {1000: [], 0: []}
-            for _ in range(args.rounds):
-                for rooms in times:
-                    times[rooms].append(step_seconds(Path(work), rooms, workers, args))
-            packed, fresh = (1000 * statistics.median(times[rooms]) for rooms in (1000, 0))
-            figures[f"step_ratio.workers{workers}"] = ratio(times[0], times[1000])
-            figures[f"core_share.workers{workers}"] = own * args.batch / packed
-            print(f"workers {workers}: {packed:.0f} ms a step with packed rooms, {fresh:.0f} ms with new ones")
-    for (H, W), ms in zip(SIZES, figures.values(), strict=False):
-        print(f"a room of {H}x{W}: {ms:.1f} ms of a core")
+            fresh, packed = compare(args.rooms, workers, (H, W), args)
+            figures[f"step_ratio.workers{workers}"] = ratio(fresh, packed)
+            figures[f"core_share.workers{workers}"] = rendering / statistics.median(packed)
+            old, new = statistics.median(packed), statistics.median(fresh)
+            print(f"workers {workers}: {old:.0f} ms a step with packed rooms, {new:.0f} with new ones")
+        os.chdir("/")
     print(machine())
     finish(figures)
 
