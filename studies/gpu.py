@@ -5,8 +5,9 @@
 train: configs/nyuv2_resnet50.yaml with GradNorm and with equal weights, both exported and verified.
 step: a step in float32, with TF32, in bfloat16 and float16, channels last or not, compiled or not, each with GradNorm
 and with equal weights (`gradnorm_ratio`, at most 1.03); a few minutes for each way, each kept.
+loop: the whole loop to the bare step, in bfloat16 with 4, 8 and 12 loading processes (`loop_ratio`, at least 0.95).
 benchmark: a step of every balancer and of the peers that are installed, in bfloat16.
-Both with ResNet-50 at 288x384, batch 16.
+All three with ResNet-50 at 288x384, batch 16.
 compare, alpha: all methods, and GradNorm's alpha, on that recipe with three seeds; static_search: at 192x256.
 Several GPUs are not measured. A call may be ended at any time (`timeout 9m python studies/gpu.py ...`): the same
 command then goes on; figures and trainings that are there are not made again. Without a network, ImageNet weights come
@@ -28,7 +29,8 @@ from studies.schedule import Run, run_all
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPE = "configs/nyuv2_resnet50.yaml"
-WAYS, COMPILED = ("tf32", "bf16", "fp16", "bf16_channels_first"), ("bf16_compile", "fp16_compile")
+WAYS = ("tf32", "bf16", "fp16", "bf16_channels_first", "bf16_compile", "fp16_compile")  # of benchmarks/precision.py
+QUICK = ("bf16", "fp16")
 KEYS = ("depth.rmse", "depth.abs_err", "normals.mean", "segmentation.miou", "segmentation.pixel_accuracy")
 
 
@@ -69,9 +71,16 @@ def timed(args: argparse.Namespace, script: str) -> list[str]:
 def step(args: argparse.Namespace, options: list[str]) -> dict[str, float]:
     """Ratios of time and memory to float32 with equal weights, and of GradNorm to equal weights in each way."""
     figures: dict[str, float] = {}
-    for way in WAYS if args.quick else (*WAYS, *COMPILED):
+    for way in QUICK if args.quick else WAYS:
         figures |= kept(args, f"step_{way}", *timed(args, "benchmarks/precision.py"), "--only", way)
     return {f"step.{key}": value for key, value in figures.items()}
+
+
+def loop(args: argparse.Namespace, options: list[str]) -> dict[str, float]:
+    """Images a second of the whole loop to those of the bare step, by loading processes."""
+    workers = ("1",) if args.quick else ("4", "8", "12")
+    arguments = [*timed(args, "benchmarks/loop.py"), "--bf16", "--root", str(args.root), "--workers"]
+    return {k: v for n in workers for k, v in kept(args, f"loop_{n}", *arguments, n).items()}
 
 
 def benchmark(args: argparse.Namespace, options: list[str]) -> dict[str, float]:
@@ -119,7 +128,7 @@ def how(args: argparse.Namespace) -> list[str]:
     return ["--jobs", str(args.jobs), "--quick" if args.quick else f"--train.epochs={args.study_epochs}"]
 
 
-FUNCTIONS = (train, step, benchmark, compare, alpha, static_search)
+FUNCTIONS = (train, step, loop, benchmark, compare, alpha, static_search)
 PARTS: dict[str, Callable[[argparse.Namespace, list[str]], dict[str, float]]] = {f.__name__: f for f in FUNCTIONS}
 
 
@@ -141,8 +150,8 @@ def main() -> int:
     p.add_argument("--device", default="cuda")
     p.add_argument("--quick", action="store_true", help="one epoch of few runs, few rounds")
     args = p.parse_args()
-    args.out = args.out.resolve()
-    options = [f"--data.root={args.root.resolve()}", f"--model.pretrained={args.pretrained}"]
+    args.out, args.root = args.out.resolve(), args.root.resolve()
+    options = [f"--data.root={args.root}", f"--model.pretrained={args.pretrained}"]
     options += [f"--run.device={args.device}"]
     figures: dict[str, float] = {}
     for name in args.only:
