@@ -4,8 +4,9 @@
                               [--root DIR] [--workers 4 8 12]
 
 The bare step: the network and one batch again and again; forward, backward of the losses' sum and AdamW by hand. The
-loop: Trainer.epoch with N loading processes, packed data, preset `strong`, schedule and history. loop_ratio.N: with
-equal weights; loop_ratio.N.gradnorm: with GradNorm, which does more than the bare step. They take turns in one process.
+loop: Trainer.epoch with N loading processes, packed data, preset `strong`, schedule, history and TensorBoard.
+loop_ratio.N: with equal weights; loop_ratio.N.gradnorm: with GradNorm, which does more than the bare step. They take
+turns in one process.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ EPOCHS = 10**4  # of the schedule: none comes to its end
 
 
 def epoch(setup: Setup, loader: Loader, balancer: Balancer, folder: Path) -> Step:
-    """An epoch of the loop, with all that it writes."""
+    """An epoch of the loop, with all that it writes, to a new folder in `folder`."""
     optimizer = make_optimizer(setup.model, LR, WEIGHT_DECAY)
     schedule = make_schedule(optimizer, EPOCHS * len(loader), 0.05)
     parts = (setup.model, setup.tasks, balancer.to(setup.device), optimizer, schedule, setup.device, setup.precision)
-    trainer, tracker = Trainer(*parts), Tracker(folder, tensorboard=False)
+    trainer, tracker = Trainer(*parts), Tracker(Path(tempfile.mkdtemp(dir=folder)), tensorboard=True)
 
     def step() -> None:
         with contextlib.redirect_stderr(io.StringIO()):  # the progress bar
@@ -83,11 +84,8 @@ def main() -> None:
                     packed, list(setup.tasks), size, args.batch, augment=Augmentation("strong", size), train=True,
                     workers=workers, pin=setup.device.type == "cuda",
                 )  # fmt: skip
-                folder = Path(work, f"{workers}.{method.__name__}")
-                folder.mkdir()
-                steps[f"{workers}{'.gradnorm' * (method is GradNorm)}"] = epoch(
-                    setup.twin(), loader, method(list(setup.tasks)), folder
-                )
+                name = f"{workers}{'.gradnorm' * (method is GradNorm)}"
+                steps[name] = epoch(setup.twin(), loader, method(list(setup.tasks)), Path(work))
         count = len(packed) // args.batch
         batch = loader.spread(args.batch).to(setup.device)
         steps = {"bare step": bare(replace(setup.twin(), batch=batch), count), **steps}

@@ -22,8 +22,6 @@ from mtl_vision.commands import use_cpu_well
 use_cpu_well()  # as train.py does, before torch is imported
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import statistics
@@ -40,21 +38,18 @@ import torch
 
 from benchmarks import libmtl_trainer
 from benchmarks.common import Step, finish, interleaved, machine, ratio
+from benchmarks.loop import bare, epoch
 from benchmarks.peers import ALPHA
-from benchmarks.setup import LR, WEIGHT_DECAY, Setup, make_setup, ours, plain
-from mtl_vision.balancers import Balancer, Equal, GradNorm
+from benchmarks.setup import Setup, make_setup, ours
+from mtl_vision.balancers import Equal, GradNorm
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.recognise import describe
-from mtl_vision.engine.loop import Trainer
-from mtl_vision.engine.optimizer import make_optimizer, make_schedule
-from mtl_vision.engine.tracking import Tracker
 from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.loading.loader import Loader
 from mtl_vision.synthetic.dataset import write_rooms
 
 REPO = Path(__file__).resolve().parents[1]
-EPOCHS = 10**4  # of the schedule: none comes to its end
 
 
 @dataclass
@@ -89,36 +84,11 @@ def prepare(args: argparse.Namespace, work: Path) -> Bench:
     return Bench(args, work, work / "rooms", packed, loader, replace(setup, batch=loader.spread(args.batch)))
 
 
-def epoch(bench: Bench, balancer: Balancer) -> Step:
-    """An epoch of the loop, with all that it writes."""
-    setup = bench.setup.twin()
-    optimizer = make_optimizer(setup.model, LR, WEIGHT_DECAY)
-    schedule = make_schedule(optimizer, EPOCHS * bench.steps, 0.05)
-    trainer = Trainer(setup.model, setup.tasks, balancer, optimizer, schedule, setup.device)
-    tracker = Tracker(Path(tempfile.mkdtemp(dir=bench.work)), tensorboard=True)
-
-    def step() -> None:
-        with contextlib.redirect_stderr(io.StringIO()):  # the progress bar
-            trainer.epoch(bench.loader, EPOCHS, tracker)
-
-    return step
-
-
-def bare(bench: Bench) -> Step:
-    """As many bare steps as an epoch has."""
-    step = plain(bench.setup.twin())
-
-    def steps() -> None:
-        for _ in range(bench.steps):
-            step()
-
-    return steps
-
-
 def ours_by_method(bench: Bench) -> dict[str, Step]:
     """Our epochs."""
     names = list(bench.setup.tasks)
-    return {"equal": epoch(bench, Equal(names)), "gradnorm": epoch(bench, GradNorm(names, alpha=ALPHA))}
+    methods = {"equal": Equal(names), "gradnorm": GradNorm(names, alpha=ALPHA)}
+    return {name: epoch(bench.setup.twin(), bench.loader, method, bench.work) for name, method in methods.items()}
 
 
 def show(bench: Bench, times: Mapping[str, list[float]], base: str) -> None:
@@ -131,7 +101,9 @@ def show(bench: Bench, times: Mapping[str, list[float]], base: str) -> None:
 
 def loop(bench: Bench) -> dict[str, float]:
     """The loop against the bare step."""
-    times = interleaved({"bare step": bare(bench), **ours_by_method(bench)}, bench.args.rounds, warmup=1)
+    times = interleaved(
+        {"bare step": bare(bench.setup.twin(), bench.steps), **ours_by_method(bench)}, bench.args.rounds, warmup=1
+    )
     show(bench, times, "bare step")
     of = {name: ratio(times["bare step"], seconds) for name, seconds in times.items()}
     return {"loop_ratio": of["equal"], "loop_ratio.gradnorm": of["gradnorm"]}
