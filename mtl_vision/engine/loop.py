@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,6 +23,7 @@ from mtl_vision.engine.ema import Ema
 from mtl_vision.engine.global_batch import Part, joined, parts
 from mtl_vision.engine.loss_scale import LossScale
 from mtl_vision.engine.nonfinite import NonFiniteError, OnNonFinite, Skipped
+from mtl_vision.engine.record import Record
 from mtl_vision.engine.reducer import Reducer
 from mtl_vision.engine.tracking import Tracker
 from mtl_vision.loading.loader import Batch, Loader
@@ -250,7 +251,7 @@ class Trainer:
     def epoch(self, loader: Loader, epochs: int, tracker: Tracker | None) -> None:
         """The next of `epochs` epochs. Raises NonFiniteError, with task and step."""
         epoch, total, batches = self.epochs, len(loader) // self.accumulate, loader.epoch(self.epochs)
-        waiting: list[_Record] = []
+        waiting: list[Record] = []
         start = time.perf_counter()
         with tqdm(total=total, desc=f"epoch {epoch + 1}/{epochs}", leave=False, disable=tracker is None) as bar:
             for _ in range(total):
@@ -267,7 +268,7 @@ class Trainer:
                 if self.skipped.total > skipped:
                     plain["skipped"] = True
                 start = now
-                waiting.append(_Record(plain, losses, self.balancer.report()))
+                waiting.append(Record(plain, losses, self.balancer.report()))
                 if len(waiting) > 1:  # read a step late: until then the device has the next step to compute
                     self._write(waiting.pop(0), tracker, bar)
             self.balancer.end_epoch()
@@ -275,7 +276,7 @@ class Trainer:
             for record in waiting:
                 self._write(record, tracker, bar)
 
-    def _write(self, arriving: _Record, tracker: Tracker | None, bar: tqdm) -> None:
+    def _write(self, arriving: Record, tracker: Tracker | None, bar: tqdm) -> None:
         record = arriving.read(self.balancer.tasks)
         losses, weight = record["loss"], record["weight"]
         if tracker is not None:
@@ -283,23 +284,3 @@ class Trainer:
             shown = "  ".join(f"{name} {loss:.3f} (w {weight[name]:.2f})" for name, loss in losses.items())
             bar.set_postfix_str(shown, refresh=False)  # the bar's own pace: logs would get a line a step
             bar.update()
-
-
-class _Record:
-    """A step's figures on their way from the device: copied without waiting, read when they have arrived."""
-
-    def __init__(self, plain: dict[str, Any], losses: dict[str, Tensor], report: dict[str, Tensor]) -> None:
-        self.plain = plain
-        self.losses = {name: loss.to("cpu", non_blocking=True) for name, loss in losses.items()}
-        self.report = {name: values.to("cpu", non_blocking=True) for name, values in report.items()}
-        self.arrived = torch.cuda.Event() if any(v.is_cuda for v in report.values()) else None
-        if self.arrived is not None:
-            self.arrived.record()
-
-    def read(self, tasks: Sequence[str]) -> dict[str, Any]:
-        """The record as `history.jsonl` has it."""
-        if self.arrived is not None:
-            self.arrived.synchronize()
-        losses = {name: loss.item() for name, loss in self.losses.items()}
-        report = {key: dict(zip(tasks, values.tolist(), strict=True)) for key, values in self.report.items()}
-        return self.plain | {"loss": losses} | report
