@@ -14,11 +14,11 @@ from mtl_vision.engine import distributed
 class Ema:
     """a <- d a + (1 - d) x for parameters and batch norm's running statistics x, d = min(decay, (1 + t) / (10 + t)).
 
-    t: the updates before. d rises with them, or a short training would end near the weights that it began with. All of
-    the state_dict that is floating point is averaged; the rest, such as tables of indices, is the model's.
+    t: the updates before. d rises with them, or a short training would end near the weights that it began with. What of
+    the state_dict is floating point is averaged; the rest, such as a table of indices, stays the model's.
 
-    torch's AveragedModel is not used: it also averages integers, and cuts off what that leaves (a table of indices may
-    lose 1), and makes a GPU wait in each step for a count that it keeps as a tensor.
+    torch's AveragedModel is not used: it averages whole numbers as well and rounds them down (with a decay of 0.9, an
+    index 3 becomes 2), and its count, a tensor, makes a GPU wait in each step.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -32,14 +32,14 @@ class Ema:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the model's weights in, once a step."""
+        """Take in the model's weights, once a step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         get_ema_multi_avg_fn(decay)(self._averages, self._trained(), 0)
         self.updates += 1
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model has the averages; afterwards the trained weights again, bit for bit."""
+        """The model has the averages, and afterwards the trained weights again, bit for bit."""
         self._exchange()
         try:
             yield

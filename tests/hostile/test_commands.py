@@ -59,6 +59,9 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("--train.eval_every=-1", "train.eval_every is -1: expected 0 to 1000000"),
         ("--train.lr=.nan", "train.lr is nan: expected 0 to 10"),
         ("--train.clip=.inf", "train.clip is inf: expected 0 to 1000000"),
+        ("--train.ema=1", "train.ema is 1.0: expected 0 to 0.999999"),
+        ("--train.layer_decay=0", "train.layer_decay is 0.0: expected 0.01 to 1"),
+        ("--train.freeze=-1", "train.freeze is -1: expected 0 to 1000000"),
         ("--run.seed=-1", "run.seed is -1: expected 0 to 4294967295"),
         ("--data.workers=100000", "data.workers is 100000: expected 0 to 256"),
         ("--data.size=[48, 1000000]", "data.size is [48, 1000000]: expected height and width, each 32 to 8192"),
@@ -281,6 +284,7 @@ def resumed(run: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("tasks.names", ["depth"], "it was made with tasks.names = ['depth', 'normals'], found ['depth'] now"),
         ("train.backbone_lr", 0.5, "it was made with train.backbone_lr = 1.0, found 0.5 now"),
         ("train.epochs", 3, "it was made with train.epochs = 2, found 3 now"),
+        ("train.ema", 0.9, "it was made with train.ema = 0.0, found 0.9 now"),
     ],
 )
 def test_an_edited_config_is_not_resumed(

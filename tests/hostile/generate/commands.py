@@ -30,8 +30,9 @@ TRAIN = (
     "--balancer=GradNorm", "--balancer.alpha=1.5", "--balancer.lr=0.02", "--balancer=Fixed",
     "--balancer.weights={depth: 1}", "--balancer=DWA", "--balancer.temperature=2", "--train.epochs=2",
     "--train.lr=1e-3", "--train.weight_decay=0.1", "--train.warmup=0.1", "--train.clip=1", "--train.accumulate=2",
-    "--train.eval_every=1", "--run.name=x", "--run.dir=runs", "--run.seed=1", "--run.device=cpu", "--run.resume",
-    "--run.precision=fp32", "--run.tensorboard=false",
+    "--train.eval_every=1", "--train.ema=0.9", "--train.layer_decay=0.8", "--train.freeze=1", "--run.name=x",
+    "--run.dir=runs", "--run.seed=1", "--run.device=cpu", "--run.resume", "--run.precision=fp32",
+    "--run.tensorboard=false",
 )  # fmt: skip
 DATA = (
     ("check", "{rooms}", "--most=2", "--classes=nyu13", "--out={out}"),
