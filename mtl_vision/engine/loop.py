@@ -108,7 +108,8 @@ class Trainer:
             self.reducer.finish()
             for name in self.model.heads.keys() - means.shares.keys():  # no process has run it
                 self.model.heads[name].zero_grad(set_to_none=True)
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        trained = (p for group in self.optimizer.param_groups for p in group["params"])
+        gradients = [p.grad for p in trained if p.grad is not None]
         if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
             losses, parameters = self._losses(means), list(self.model.named_parameters())
             raise FloatingPointError(nonfinite.fault(losses, parameters, self.steps))
