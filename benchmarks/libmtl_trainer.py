@@ -6,15 +6,21 @@ task, and all its metrics on each batch that is trained on. What is better for i
 epochs, and losses are written as ours are. What is left out: its test after every epoch.
 
 Three things have changed since: torch's loaders have lost `next`, it names the first GPU, and what peers.py puts back.
+
+As a program, `python -m benchmarks.libmtl_trainer FOLDER ...` trains an epoch for each line that it reads, and answers
+it: LibMTL in a process of its own, as its example is.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib.util
 import io
 import random
-from collections.abc import Callable, Iterator, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +32,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common import Step
 from benchmarks.peers import ALPHA, Part, libmtl_classes
-from benchmarks.setup import LR, WEIGHT_DECAY, Setup
+from benchmarks.setup import LR, WEIGHT_DECAY, Setup, make_setup
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.loading.loader import as_worker
 from mtl_vision.runtime.kinds import IGNORE
@@ -245,3 +251,50 @@ def epoch(setup: Setup, data: Any, batch: int, workers: int, method: str, measur
             trainer.train(Batches(loader), None, 1)
 
     return step
+
+
+class Peer:
+    """The program under way. Raises ModuleNotFoundError where LibMTL is missing."""
+
+    def __init__(self, words: Sequence[object], environment: Mapping[str, str]) -> None:
+        if importlib.util.find_spec("LibMTL") is None:
+            raise ModuleNotFoundError("LibMTL is not installed: pip install 'mtl-vision[peers]'")
+        command = [sys.executable, "-m", "benchmarks.libmtl_trainer", *map(str, words)]
+        self.process = subprocess.Popen(
+            command, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def step(self) -> None:
+        """An epoch."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        print(file=self.process.stdin, flush=True)
+        if not self.process.stdout.readline():
+            raise RuntimeError(f"LibMTL's trainer has ended with code {self.process.wait()}")
+
+    def end(self) -> None:
+        """Let it end."""
+        self.process.communicate()
+
+
+def main() -> None:
+    """Epoch after epoch."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("folder", type=Path, help="what `write_maps` has written")
+    p.add_argument("--dataset", type=Path, metavar="FILE", help="LibMTL's examples/nyu/create_dataset.py")
+    p.add_argument("--method", default="EW")
+    p.add_argument("--unmeasured", action="store_true", help="no metrics")
+    p.add_argument("--backbone", default="mobilenetv4_conv_small")
+    p.add_argument("--size", type=int, nargs=2, default=(120, 160))
+    p.add_argument("--batch", type=int, default=8)
+    p.add_argument("--workers", type=int, default=1)
+    args: Any = p.parse_args()
+    setup = make_setup(args.backbone, args.batch, tuple(args.size), torch.device("cpu"))
+    data = dataset(args.folder, args.dataset)
+    step = epoch(setup, data, args.batch, args.workers, args.method, not args.unmeasured)
+    for _ in sys.stdin:
+        step()
+        print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ of a step of our loop with equal weights (Trainer.epoch: loading process, packed
 history, TensorBoard, progress bar); loop_ratio.gradnorm: with GradNorm, which does more than the bare step.
 libmtl_ratio.equal, .gradnorm: images a second of our loop over those of LibMTL 1.1.5's trainer with the same network,
 on the same rooms in its own form, by as many loading processes: see libmtl_trainer.py. `.unmeasured`: it computes no
-metrics. It runs in the same process: what train.py sets for its process helps it as well. bf16_ratio: time of our step
+metrics. It has a process of its own, in the environment that this one was started in. bf16_ratio: time of our step
 under bfloat16 autocast over that in float32. contention_ratio: wall time of two train.py at once over the same two one
 after the other, from start to end; contention_ratio.step: of their steps alone.
 """
@@ -17,13 +17,15 @@ after the other, from start to end; contention_ratio.step: of their steps alone.
 
 from __future__ import annotations
 
+import os
+
 from mtl_vision.commands import use_cpu_well
 
+ENVIRONMENT = dict(os.environ)
 use_cpu_well()  # as train.py does, before torch is imported
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -111,19 +113,33 @@ def loop(bench: Bench) -> dict[str, float]:
 
 def libmtl(bench: Bench) -> dict[str, float]:
     """The loop against LibMTL's."""
-    args = bench.args
-    libmtl_trainer.write_maps([bench.packed[i] for i in range(len(bench.packed))], bench.work / "npy")
-    data = libmtl_trainer.dataset(bench.work / "npy", args.libmtl_dataset)
-    kinds = {"equal": ("EW", True), "equal.unmeasured": ("EW", False), "gradnorm": ("GradNorm", True)}
+    args, folder = bench.args, bench.work / "npy"
+    libmtl_trainer.write_maps([bench.packed[i] for i in range(len(bench.packed))], folder)
+    given = ["--dataset", args.libmtl_dataset] if args.libmtl_dataset else []
+    size = bench.setup.batch.image.shape[-2:]
+    words = [
+        folder,
+        *given,
+        "--backbone",
+        args.backbone,
+        "--size",
+        *size,
+        "--batch",
+        args.batch,
+        "--workers",
+        args.workers,
+    ]
+    kinds = {"equal": ["--method=EW"], "equal.unmeasured": ["--method=EW", "--unmeasured"]}
+    kinds["gradnorm"] = ["--method=GradNorm"]
     try:
-        theirs = {
-            f"LibMTL {name}": libmtl_trainer.epoch(bench.setup.twin(), data, args.batch, args.workers, *kind)
-            for name, kind in kinds.items()
-        }
+        peers = {name: libmtl_trainer.Peer([*words, *kind], ENVIRONMENT) for name, kind in kinds.items()}
     except ModuleNotFoundError as error:
-        print(f"libmtl left out: {error}; pip install 'mtl-vision[peers]'")
+        print(f"libmtl left out: {error}")
         return {}
+    theirs: dict[str, Step] = {f"LibMTL {name}": peer.step for name, peer in peers.items()}
     times = interleaved({**ours_by_method(bench), **theirs}, args.rounds, warmup=1)
+    for peer in peers.values():
+        peer.end()
     show(bench, times, "equal")
     pairs = {name: (times[f"LibMTL {name}"], times[name.partition(".")[0]]) for name in kinds}
     return {f"libmtl_ratio.{name}": ratio(*pair) for name, pair in pairs.items()}
@@ -189,7 +205,7 @@ def start_run(bench: Bench, name: str) -> Process:
         "run.device": "cpu", "run.dir": folder, "run.name": name,
     }  # fmt: skip
     command = [sys.executable, str(REPO / "train.py"), *(f"--{key}={value}" for key, value in words.items())]
-    env = os.environ | {"PYTHONPATH": str(REPO)}
+    env = ENVIRONMENT | {"PYTHONPATH": str(REPO)}
     process = subprocess.Popen(
         command, cwd=bench.work, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -209,7 +225,7 @@ def arguments() -> Any:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true", help="one short round each, for trying")
     p.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    p.add_argument("--backbone", default="resnet18")
+    p.add_argument("--backbone", default="mobilenetv4_conv_small")
     p.add_argument("--size", default="120x160", help="HEIGHTxWIDTH")
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--workers", type=int, default=1, help="loading processes")

@@ -136,7 +136,8 @@ class Trainer:
             self._backward(batch.to(self.device), part, share, means)
         if self.reducer is not None:
             self.reducer.finish()
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        trained = (p for group in self.optimizer.param_groups for p in group["params"])
+        gradients = [p.grad for p in trained if p.grad is not None]
         if not gradients:
             return None
         if self.loss_scale is not None:
