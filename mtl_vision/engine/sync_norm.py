@@ -6,6 +6,7 @@ the same is made of the kernels of torch's batch norm, with one small message a 
 
 from typing import Any, cast
 
+import numpy as np
 import torch
 from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
@@ -37,38 +38,45 @@ def synchronise(model: Network, device: torch.device) -> Network:
 class _Normalise(Function):
     """y = w (x - mean) / sqrt(var + eps) + b of x (B, C, ...), with mean and var (C,) over all processes' batches.
 
-    dx = w / sqrt(var + eps) (dy - mean(dy) - xhat mean(dy xhat)), the means again over all; xhat: x normalised.
+    dx = w / sqrt(var + eps) (dy - mean(dy) - xhat mean(dy xhat)), the means again over all; xhat: x normalised. What is
+    (C,) is computed by numpy: a step has thousands of such operations, and torch takes several times as long for one.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor | None, b: Tensor | None, eps: float) -> tuple[Tensor, ...]:
-        """Returns y, and what it was normalised by: mean, var (biased), and the number of values of a channel."""
+        """Returns y, and for the running statistics mean and var (unbiased)."""
         C, wide = x.shape[1], torch.promote_types(x.dtype, torch.float32)
         none = torch.zeros(C, dtype=wide)
         own = torch.batch_norm_update_stats(x, none, none.clone(), 0.0)  # mean, var
-        all_own = distributed.gather(torch.cat([*own, torch.tensor([x.numel() / C], dtype=wide)]))
-        means, variances, counts = all_own.split([C, C, 1], dim=1)
+        all_own = distributed.gather(torch.cat([*own, torch.tensor([x.numel() / C], dtype=wide)])).numpy()
+        means, variances, counts = all_own[:, :C], all_own[:, C:-1], all_own[:, -1:]
         count = counts.sum()
+        if count < 2:
+            raise ValueError(f"one value a channel in all processes, of {tuple(x.shape)}: batch norm needs more")
         mean = (counts * means).sum(0) / count
         # the variance within the processes' batches, and between them
-        var = (counts * (variances + (means - mean).square())).sum(0) / count
-        scale = (var + eps).rsqrt()
-        ctx.save_for_backward(x, w, mean, scale, count)
-        ctx.mark_non_differentiable(mean, var, count)
-        gain = scale if w is None else w * scale
-        return _affine(x, gain, -mean * gain if b is None else b - mean * gain), mean, var, count
+        var = (counts * (variances + np.square(means - mean))).sum(0) / count
+        scale = 1 / np.sqrt(var + eps)
+        gain = scale if w is None else scale * w.detach().to(wide).numpy()
+        shift = -mean * gain if b is None else b.detach().to(wide).numpy() - mean * gain
+        ctx.save_for_backward(x, w)
+        ctx.of_all = mean, scale, gain, count
+        result = torch.from_numpy(mean), torch.from_numpy(var * (count / (count - 1)))
+        ctx.mark_non_differentiable(*result)
+        return _affine(x, torch.from_numpy(gain), torch.from_numpy(shift)), *result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        x, w, mean, scale, count = ctx.saved_tensors
-        w = torch.ones_like(mean) if w is None else w
+        (x, w), (mean, scale, gain, count) = ctx.saved_tensors, ctx.of_all
+        m, s = torch.from_numpy(mean), torch.from_numpy(scale)
+        w = torch.ones_like(m) if w is None else w
         # with this process' means, and its sums of dy xhat and dy; then the means are corrected
-        dx, dw, db = torch.ops.aten.native_batch_norm_backward(dy, x, w, mean, mean, mean, scale, True, 0.0, [True] * 3)
+        dx, dw, db = torch.ops.aten.native_batch_norm_backward(dy, x, w, m, m, m, s, True, 0.0, [True] * 3)
         own = torch.stack([dw, db])
-        of_xhat, of_dy = own * (x.shape[1] / x.numel()) - distributed.gather(own).sum(0) / count
-        slope = w * scale * of_xhat * scale
-        dx.add_(_affine(x, slope, w * scale * of_dy - slope * mean))
+        of_xhat, of_dy = own.numpy() * (x.shape[1] / x.numel()) - distributed.gather(own).numpy().sum(0) / count
+        slope = gain * scale * of_xhat
+        dx.add_(_affine(x, torch.from_numpy(slope), torch.from_numpy(gain * of_dy - slope * mean)))
         return dx, dw if ctx.needs_input_grad[1] else None, db if ctx.needs_input_grad[2] else None, None
 
 
@@ -85,9 +93,9 @@ class _Synchronised(_BatchNorm):
         if not self.training:
             return super().forward(x)
         self._check_input_dim(x)
-        y, mean, var, count = _Normalise.apply(x, self.weight, self.bias, self.eps)  # type: ignore[misc]
+        y, mean, var = _Normalise.apply(x, self.weight, self.bias, self.eps)  # type: ignore[misc]
         if self.track_running_stats:
-            self._track(mean, var * (count / (count - 1)))
+            self._track(mean, var)
         return self.activated(y)
 
     @torch.no_grad()

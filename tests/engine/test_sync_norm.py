@@ -89,3 +89,10 @@ def test_an_unknown_norm_is_told() -> None:
 
     with pytest.raises(ValueError, match=r"^1 is a Own, .* set train.sync_norm to false"):
         synchronise(nn.Sequential(nn.ReLU(), Own(3)), torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def test_one_value_in_all_is_an_error() -> None:
+    """As with torch's own: its variance is none."""
+    norm = synchronise(nn.Sequential(nn.BatchNorm2d(3)), torch.device("cpu"))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^one value a channel in all processes, of \(1, 3, 1, 1\)"):
+        norm(torch.zeros(1, 3, 1, 1))
