@@ -53,8 +53,9 @@ def use_cpu_well() -> None:
     own = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")) for name in os.environ)
     if not own and platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_THRESHOLD, UNMAPPED)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        # older ones refuse more than 32 MiB; the second setting without the first would make it worse
+        if mallopt(M_MMAP_THRESHOLD, UNMAPPED) or mallopt(M_MMAP_THRESHOLD, 2**25):
+            mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _run(program: str, module: str, extra: str, arguments: Sequence[str] | None) -> int:

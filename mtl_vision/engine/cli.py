@@ -22,17 +22,19 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run = Run(parse(arguments))
         run.train()
-    except ImportError:
-        raise  # what is missing is told by the command
     except (Exception, KeyboardInterrupt) as error:
-        code, message = _ending(error, begun=run is not None)
         several = distributed.launched() > 1
+        if isinstance(error, ImportError) and not several:
+            raise  # what is missing is told by the command
+        code, message = _ending(error, begun=run is not None)
         if message is None and not several:
             raise
-        if not several or distributed.first_to_fail():
-            print(message or traceback.format_exc(), file=sys.stderr)
-        if several:
-            ending.leave(code)
+        try:
+            if not several or distributed.first_to_fail():
+                print(message or traceback.format_exc(), file=sys.stderr)
+        finally:
+            if several:
+                ending.leave(code)
         return code
     distributed.stop()
     return 0

@@ -6,6 +6,7 @@ network itself does not change: its names, evaluation and export stay.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ class Compiled:
 
     def __init__(self, model: Network) -> None:
         self.model = model
-        self._levels = torch.compile(model.levels, dynamic=False)
+        self._levels = _compiled(lambda image: model.levels(image))
         self._heads = {name: _head(model, name) for name in model.heads}
 
     def encode(self, image: Tensor) -> Tensor:
@@ -35,7 +36,13 @@ def _head(model: Network, name: str) -> Callable[[Tensor, tuple[int, int]], Tens
     def decode(z: Tensor, size: tuple[int, int]) -> Tensor:
         return model.decode(z, size, [name])[name]
 
-    return torch.compile(decode, dynamic=False)
+    return _compiled(decode)
+
+
+def _compiled(function: Any) -> Any:
+    # torch compiles a code object so many times, and then no more: each head, and each training, has its own
+    function.__code__ = function.__code__.replace()
+    return torch.compile(function, dynamic=False)
 
 
 def expect_compiler(device: torch.device) -> None:

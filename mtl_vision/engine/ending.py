@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import NoReturn
 
+import torch
 from torch.distributed.distributed_c10d import Store
 
 SOON = timedelta(seconds=10)  # that the store is waited for
@@ -25,6 +26,8 @@ def answered() -> Iterator[None]:
     """What torch raises within it, of which it says no more than RuntimeError, is told as PeerError."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise PeerError(error) from error
 
@@ -42,6 +45,8 @@ def is_first(store: Store | None) -> bool:
 
 def leave(code: int) -> NoReturn:
     """End this process at once, and its connections: in good order it would wait for what the others do not send."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:  # on a full disk, too
+        os._exit(code)

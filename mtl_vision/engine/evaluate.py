@@ -1,6 +1,7 @@
 """Measure a network over a split: every metric over all valid pixels, never a mean of batch means."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 from tqdm import tqdm
@@ -24,6 +25,6 @@ def evaluate(model: Network, tasks: Mapping[str, Task], loader: Loader, device: 
         for name, metric in metrics.items():
             if name in batch.targets:
                 metric.update(predictions[name], batch.targets[name])
-    with answered():
+    with answered() if distributed.world() > 1 else nullcontext():
         values = {name: metric.compute() for name, metric in metrics.items()}
     return {f"{name}.{short}": value for name, found in values.items() for short, value in found.items()}

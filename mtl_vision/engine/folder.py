@@ -20,7 +20,10 @@ from mtl_vision.runtime.files import FULL, atomic_write
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
 # settings that may be others when a run resumes
-MOVED = ("run.device", "train.on_nonfinite", *(f"data.{name}" for name in ("root", "description", "cache", "workers")))
+MOVED = (
+    *("run.device", "run.compile", "train.on_nonfinite"),
+    *(f"data.{name}" for name in ("root", "description", "cache", "workers")),
+)
 LONGEST = 250  # bytes of a run's name: 255 are the most on a disk, with an ending
 NAME = 40  # letters of a data set's name that a run's name has
 

@@ -235,10 +235,12 @@ class Trainer:
                     f"it was made with {key} = {printable(before):.80}, found {value} now: a resumed run keeps "
                     "its settings and number of samples; restore that, or begin a new run"
                 )
+        mine = {name: part for name in self.PARTS if (part := getattr(self, name)) is not None}
+        if missing := mine.keys() - state.keys():
+            raise ValueError(f"it has no {', '.join(sorted(missing))}: it was made by a training without that")
         try:
-            for name in self.PARTS:
-                if (part := getattr(self, name)) is not None:
-                    part.load_state_dict(state[name])
+            for name, part in mine.items():
+                part.load_state_dict(state[name])
             self.steps, self.epochs = int(state["steps"]), int(state["epoch"])
             self.skipped = Skipped(*state.get("skipped", ()))
         except Exception as error:  # torch raises many types
@@ -251,6 +253,7 @@ class Trainer:
 
     def epoch(self, loader: Loader, epochs: int, tracker: Tracker | None) -> None:
         """The next of `epochs` epochs. Raises NonFiniteError, with task and step."""
+        self.model.train()  # a part of it may have come in evaluation mode
         epoch, total, batches = self.epochs, len(loader) // self.accumulate, loader.epoch(self.epochs)
         waiting: list[Record] = []
         start = time.perf_counter()

@@ -56,9 +56,10 @@ class Reducer:
         self.wait()
         for bucket in self.buckets:
             bucket.flat.div_(dist.get_world_size())
-            for p, had in zip(bucket.parameters, bucket.had.tolist(), strict=True):
-                if not had:
-                    p.grad = None
+            if len(bucket.arrived) < len(bucket.parameters):  # else all have one, and a GPU is not waited for
+                for p, had in zip(bucket.parameters, bucket.had.tolist(), strict=True):
+                    if not had:
+                        p.grad = None
 
     def wait(self) -> None:
         """Wait for the buckets that are under way; the next gradients are not sent."""

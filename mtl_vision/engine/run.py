@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from mtl_vision.balancers import Balancer
 from mtl_vision.balancers.previous_runs import read_history
 from mtl_vision.config import Config, flat
 from mtl_vision.datasets.description import FILE_NAME
@@ -35,8 +36,10 @@ from mtl_vision.engine.plots import plot_panel, plot_weights
 from mtl_vision.engine.report import brief, describe_protocol, introduction, table
 from mtl_vision.engine.sync_norm import synchronise
 from mtl_vision.engine.tracking import Tracker
+from mtl_vision.models import Network
 from mtl_vision.models.parts import parts_of
 from mtl_vision.runtime.files import atomic_write, sweep
+from mtl_vision.tasks import Task
 
 # settings in which a resumed run may differ from what its checkpoint was made with
 FREE = ("run.name", "run.dir", "run.resume", "run.tensorboard", *MOVED)
@@ -74,20 +77,30 @@ class Run:
         begun = resuming and (self.folder / checkpoint.CHECKPOINT).exists()
         model = build.make_network(config, tasks, pretrained=not begun)  # before the data are packed: it may fail
         model.shared_weight(balancer.place)
-        t = config.train
         build.freeze(model, config)
         self.loader = build.make_loader(config, self.data, self.device, train=True)
         self.test_loader = build.make_loader(config, self.test_data, self.device, train=False)
         model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if distributed.world() > 1 and config.train.sync_norm:
             model = synchronise(model, self.device)
+        self.trainer = self._trainer(model, tasks, balancer.to(self.device))
+        if begun:
+            path = self.folder / checkpoint.CHECKPOINT
+            state = checkpoint.load(path)
+            try:
+                self.trainer.load_state_dict(state)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+
+    def _trainer(self, model: Network, tasks: dict[str, Task], balancer: Balancer) -> Trainer:
+        config, t = self.config, self.config.train
         parts = parts_of(model.backbone, config.data.size) if t.layer_decay < 1 else ()
         optimizer = make_optimizer(model, t.lr, t.weight_decay, t.backbone_lr, t.layer_decay, parts)
         steps = len(self.loader) // t.accumulate * t.epochs
-        self.trainer = Trainer(
+        return Trainer(
             model,
             tasks,
-            balancer.to(self.device),
+            balancer,
             optimizer,
             make_schedule(optimizer, steps, t.warmup),
             device=self.device,
@@ -100,13 +113,6 @@ class Run:
             made_with={"training samples": len(self.data)}
             | {key: value for key, value in flat(config).items() if key not in FREE},
         )
-        if begun:
-            path = self.folder / checkpoint.CHECKPOINT
-            state = checkpoint.load(path)
-            try:
-                self.trainer.load_state_dict(state)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from error
 
     def train(self) -> Path:
         """Train, measure, write. Returns the run directory."""

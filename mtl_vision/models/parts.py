@@ -119,7 +119,11 @@ def _first_uses(backbone: nn.Module, size: tuple[int, int]) -> dict[object, floa
     clock, first = like.new_zeros((), requires_grad=True), {}
 
     def called(module: nn.Module, *_: object) -> None:
-        first.setdefault(module, clock.clone().grad_fn._sequence_nr())  # type: ignore[union-attr]
+        with torch.enable_grad():  # a backbone may run a part of itself without
+            node = clock.clone().grad_fn
+        if node is None:
+            raise ValueError(f"{type(backbone).__name__} runs its layers in inference mode: expected torch.no_grad()")
+        first.setdefault(module, node._sequence_nr())
 
     hooks = [module.register_forward_pre_hook(called) for module in backbone.modules()]
     try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import test_distributed as two
 import torch
 from test_run import arguments
+from torch import Tensor
 
 from mtl_vision.engine import compiled
 from mtl_vision.engine.cli import main
@@ -54,3 +57,28 @@ def test_a_compiler_that_is_missing_is_told(
     said = capsys.readouterr().err
     assert "run.compile: torch.compile does not work here (RuntimeError: no compiler); install" in said
     assert not (tmp_path / "runs/a").exists()
+
+
+def test_all_of_many_heads_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch compiles the same lines eight times at most."""
+    graphs: list[Any] = []
+
+    names = [f"t{i}" for i in range(12)]
+
+    class Twelve:
+        heads = names
+
+        def levels(self, image: Tensor) -> Tensor:
+            return image
+
+        def decode(self, z: Tensor, size: tuple[int, int], tasks: list[str]) -> dict[str, Tensor]:
+            return {name: z * int(name[1:]) + 1 for name in tasks}
+
+    def counted(graph: Any, inputs: object) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counted))
+    maps = compiled.Compiled(Twelve()).decode(torch.ones(3), (1, 1), names)
+    assert maps["t11"].tolist() == [12.0] * 3
+    assert len(graphs) == 12

@@ -267,7 +267,7 @@ def averaged() -> dict[str, dict[str, Tensor]]:
         for step in range(3):
             trainer.step([two.batch(step, micro, rank, world) for micro in range(2)])
         ema.average_over_processes()
-        found[name] = {key: value for key, value in ema.named_averages().items() if "unused" not in key}
+        found[name] = dict(ema.named_averages())
     return found
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,6 +15,10 @@ from torch._C._distributed_c10d import HashStore
 from mtl_vision.datasets import DataError
 from mtl_vision.engine import cli, distributed, ending
 from mtl_vision.engine.ending import PeerError, answered
+from mtl_vision.engine.evaluate import evaluate
+from mtl_vision.loading.loader import Loader
+from mtl_vision.models import Network
+from mtl_vision.tasks import Task
 
 SAID = {
     1: (
@@ -23,7 +29,7 @@ SAID = {
         (OSError(errno.ENOSPC, "No space left"), "\nmtl-train: [Errno 28] No space left\n"),
         (PeerError("Connection closed\nby peer"), "another process does not answer (Connection closed): it was"),
     ),
-    130: ((KeyboardInterrupt(), "interrupted; resume with"),),
+    130: ((KeyboardInterrupt(), "interrupted before the training"),),
 }
 CASES = [(code, error, text) for code, found in SAID.items() for error, text in found]
 
@@ -89,3 +95,36 @@ def test_what_torch_raises_is_of_a_peer() -> None:
         raise RuntimeError("Connection closed by peer\nat line 12")
     with pytest.raises(ValueError, match="mine"), answered():
         raise ValueError("mine")
+
+
+def test_it_leaves_with_its_code_where_nothing_more_can_be_written() -> None:
+    """As on a full disk."""
+    command = """
+import io, sys
+from mtl_vision.engine import ending
+
+class Full(io.StringIO):
+    def flush(self):
+        raise OSError("No space left on device")
+
+sys.stdout = Full()
+ending.leave(7)
+"""
+    assert subprocess.run([sys.executable, "-c", command]).returncode == 7
+
+
+def test_a_metrics_own_error_is_not_taken_for_a_peers() -> None:
+    class Broken:
+        def to(self, device: torch.device) -> Broken:
+            return self
+
+        def compute(self) -> None:
+            raise RuntimeError("shapes differ")
+
+    class Own:
+        def metrics(self) -> Broken:
+            return Broken()
+
+    model, tasks = cast(Network, torch.nn.Identity()), cast("dict[str, Task]", {"own": Own()})
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        evaluate(model, tasks, Loader([], [], (8, 8), 1), torch.device("cpu"))

@@ -48,9 +48,7 @@ def batches(step: int) -> list:
 
 
 def state(made: Trainer) -> list[Tensor]:
-    """But for a layer that nothing is made of: it is decayed where there are several processes."""
-    values = [value for name, value in made.model.state_dict().items() if ".unused." not in name]
-    return [value.detach().clone() for value in [*values, *made.balancer.parameters()]]
+    return [value.detach().clone() for value in [*made.model.state_dict().values(), *made.balancer.parameters()]]
 
 
 def trained(name: str = "GradNorm", **more: Any) -> tuple[list[Tensor], int, float]:

@@ -95,6 +95,23 @@ def test_a_backbone_of_ones_own() -> None:
     assert first.modules == ["inner.stem", "inner.norms.0"] and second.modules == ["inner.stages.0", "inner.norms.1"]
 
 
+def test_a_part_that_it_runs_without_gradients() -> None:
+    class Still(Own):
+        def forward(self, image: Tensor) -> list[Tensor]:
+            with torch.no_grad():
+                return super().forward(image)
+
+    assert len(parts_of(Still(), SIZE)) >= 1
+
+    class Inference(Own):
+        def forward(self, image: Tensor) -> list[Tensor]:
+            with torch.inference_mode():
+                return super().forward(image)
+
+    with pytest.raises(ValueError, match="Inference runs its layers in inference mode"):
+        parts_of(Inference(), SIZE)
+
+
 def test_what_it_finds_out_leaves_the_backbone_as_it_is() -> None:
     backbone = Own()
     backbone.inner.stem[0].weight.requires_grad_(False)
