@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Mapping
@@ -269,10 +270,10 @@ class Trainer:
                     raise
                 now = time.perf_counter()
                 plain = {"step": self.steps - 1, "epoch": epoch, "lr": lr, "seconds": now - start}
-                if self.skipped.total > skipped:
+                start, applied = now, self.skipped.total == skipped
+                if not applied:
                     plain["skipped"] = True
-                start = now
-                waiting.append(Record(plain, losses, self.balancer.report()))
+                waiting.append(Record(plain, losses, self.balancer.report() if applied else {}))
                 if len(waiting) > 1:  # read a step late: until then the device has the next step to compute
                     self._write(waiting.pop(0), tracker, bar)
             self.balancer.end_epoch()
@@ -282,9 +283,11 @@ class Trainer:
 
     def _write(self, arriving: Record, tracker: Tracker | None, bar: tqdm) -> None:
         record = arriving.read(self.balancer.tasks)
-        losses, weight = record["loss"], record["weight"]
+        losses, weight = record["loss"], record.get("weight", {})
         if tracker is not None:
             tracker.step(record)
-            shown = "  ".join(f"{name} {loss:.3f} (w {weight[name]:.2f})" for name, loss in losses.items())
+            shown = "  ".join(
+                f"{name} {loss:.3f} (w {weight.get(name, math.nan):.2f})" for name, loss in losses.items()
+            )
             bar.set_postfix_str(shown, refresh=False)  # the bar's own pace: logs would get a line a step
             bar.update()

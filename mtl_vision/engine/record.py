@@ -14,7 +14,7 @@ class Record:
         self.plain = plain
         self.losses = {name: loss.to("cpu", non_blocking=True) for name, loss in losses.items()}
         self.report = {name: values.to("cpu", non_blocking=True) for name, values in report.items()}
-        self.arrived = torch.cuda.Event() if any(v.is_cuda for v in report.values()) else None
+        self.arrived = torch.cuda.Event() if any(v.is_cuda for v in (*losses.values(), *report.values())) else None
         if self.arrived is not None:
             self.arrived.record()
 

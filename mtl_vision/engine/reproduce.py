@@ -45,7 +45,10 @@ def reproduce(path: Path) -> list[str]:
 
 def _parts(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The processes' parts of the step, and what is missing. The first one's random numbers go on."""
-    first = checkpoint.load(path / nonfinite.FILE if path.is_dir() else path)
+    file = path / nonfinite.FILE if path.is_dir() else path
+    if not file.exists():
+        raise ValueError(f"no {file}: expected a run that stopped at a step that was not finite, and kept it there")
+    first = checkpoint.load(file)
     count = first.get("processes", 1)
     if not path.is_dir():
         return [first], [f"{path.name} is the part of one of {count} processes"] if count > 1 else []

@@ -146,10 +146,11 @@ class Run:
             nonfinite.write(self.folder, error.step)
             distributed.barrier()  # each process has its part; the first one that ends takes the others with it
             path = self.folder / nonfinite.FILE
+            skipping = self.config.train.on_nonfinite == "skip"
+            more = "" if skipping else "; --run.resume --train.on_nonfinite skip goes on, and leaves such steps out"
             raise FloatingPointError(
                 f"{error}: lower train.lr, or set train.clip, and look at that task's data. The step is kept in "
-                f"{path} (python -m mtl_vision.engine.reproduce {self.folder}); --run.resume --train.on_nonfinite "
-                "skip goes on, and leaves such steps out"
+                f"{path} (python -m mtl_vision.engine.reproduce {self.folder}){more}"
             ) from error
         finally:
             if tracker is not None:

@@ -100,6 +100,7 @@ def test_skipped_steps_change_nothing(rooms: Path, tmp_path: Path, monkeypatch: 
     records = [json.loads(line) for line in (tmp_path / "runs/a/history.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if record.get("skipped")] == [0, 4]
     assert records[4]["loss"]["depth"] is None
+    assert ["weight" in record for record in records] == [False, True, True, True, False, True]  # none was applied
     state = torch.load(tmp_path / "runs/a/checkpoint.pt", weights_only=True)
     assert state["skipped"] == [2, 0] and state["steps"] == 2 * STEPS
 
@@ -110,7 +111,8 @@ def test_skipping_ends_after_many_in_a_row(
     monkeypatch.setattr(nonfinite, "IN_A_ROW", 3)
     loss_at(monkeypatch, float("nan"), lambda n: n >= 2)
     assert main(arguments(rooms, tmp_path, "a", *SHORT, "--train.on_nonfinite=skip")) == 1
-    assert "at step 4; 3 steps in a row were left out: lower train.lr" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "at step 4; 3 steps in a row were left out: lower train.lr" in said and "on_nonfinite skip" not in said
     state = torch.load(tmp_path / "runs/a/checkpoint.pt", weights_only=True)
     assert state["steps"] == 3 and state["skipped"] == [1, 1]
 
@@ -137,6 +139,9 @@ def test_the_kept_step_reproduces_it(
                 next(weight.parameters()).fill_(3e38)
         return real(self, batches)
 
+    assert main(arguments(rooms, tmp_path, "good", *SHORT)) == 0
+    assert reproduce([str(tmp_path / "runs/good")]) == 1
+    assert "expected a run that stopped at a step that was not finite" in capsys.readouterr().err
     monkeypatch.setattr(Trainer, "step", step)
     assert main(arguments(rooms, tmp_path, "a", *SHORT)) == 1
     assert "task 'normals'" in (said := capsys.readouterr().err), said
