@@ -12,7 +12,7 @@ import torch
 from processes import in_processes
 from safetensors.torch import load_file
 from test_nonfinite import loss_at
-from test_run import arguments, history
+from test_run import arguments, history, stop_at
 from torch import Tensor, nn
 
 from mtl_vision.balancers import GradNorm
@@ -157,16 +157,8 @@ def test_a_resumed_run_has_the_same_averages(
     assert "           layer_decay 0.7: " in said and "           freeze 2: 0.0 M parameters of the backbone" in said
     monkeypatch.undo()
     loss_at(monkeypatch, float("nan"), lambda n: n == 2)
-    real, calls = Trainer.step, []
-
-    def stop_at_five(self: Trainer, batches: list) -> dict:
-        calls.append(1)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return real(self, batches)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", stop_at_five)
+        stop_at(patch, 5)
         assert main(arguments(rooms, tmp_path, "broken", *SHORT, *OPTIONS, skip)) == 130
     monkeypatch.undo()
     resume = [f"--run.dir={tmp_path / 'runs'}", "--run.name=broken", "--run.resume"]

@@ -73,6 +73,21 @@ def test_same_seed_same_run(rooms: Path, tmp_path: Path) -> None:
     assert a == b != c
 
 
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """As if Ctrl-C were pressed before that step."""
+    from mtl_vision.engine.loop import Trainer
+
+    real, calls = Trainer.step, []
+
+    def step_or_stop(self: Trainer, batches: list) -> dict:
+        calls.append(1)
+        if len(calls) == step + 1:
+            raise KeyboardInterrupt
+        return real(self, batches)
+
+    monkeypatch.setattr(Trainer, "step", step_or_stop)
+
+
 @pytest.mark.parametrize(
     "balancer",
     ["GradNorm", "Equal", "Uncertainty", "DTP", "DBMTL", "DWA", "FAMO", "IMTLL", "NashMTL", "RLW", "Fixed"],
@@ -88,19 +103,9 @@ def test_resumed_run_equals_an_unbroken_one(
         more += ("--data.workers=1", "--train.eval_every=1")
     assert main(arguments(rooms, tmp_path, "whole", *more)) == 0
 
-    from mtl_vision.engine.loop import Trainer
-
-    real, calls = Trainer.step, []
-
-    def stop_at_five(self: Trainer, batches: list) -> dict:
-        calls.append(1)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return real(self, batches)
-
-    monkeypatch.setattr(Trainer, "step", stop_at_five)
-    assert main(arguments(rooms, tmp_path, "broken", *more)) == 130
-    monkeypatch.setattr(Trainer, "step", real)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        assert main(arguments(rooms, tmp_path, "broken", *more)) == 130
     assert main([f"--run.dir={tmp_path / 'runs'}", "--run.name=broken", "--run.resume=true"]) == 0
     assert history(tmp_path / "runs" / "broken") == history(tmp_path / "runs" / "whole")
     weights = [load_file(tmp_path / "runs" / name / "model.safetensors") for name in ("whole", "broken")]
