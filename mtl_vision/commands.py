@@ -16,11 +16,6 @@ from mtl_vision.importing import INTERRUPTED, handle, needs, stopping_at_once
 HELP = Path(__file__).parent / "engine" / "help.txt"  # the parser's own takes seconds; a test holds the two equal
 TERMINATED = 143
 
-# Turns that a thread of torch's OpenMP (libgomp) spins for another one before it sleeps. By default 300,000, which is
-# milliseconds: where other processes want the cores, a step takes three to seven times as long. It is a compromise: a
-# training that has the cores to itself is slower by it, as threads take time to wake up (mobilenetv4_conv_small on two
-# cores of a virtual AMD EPYC: 116 ms a bare step by default, 160 with 1,000, 208 with 0).
-SPINS = "1000"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 UNMAPPED = 2**30  # bytes from which on a tensor's memory is mapped, and given back when it is freed
 
@@ -45,13 +40,11 @@ def data(arguments: Sequence[str] | None = None) -> int:
 
 
 def use_cpu_well() -> None:
-    """Set how threads wait and memory is kept, for a process that has not imported torch; the user's settings stay.
+    """Set how memory is kept, for a process that has not imported torch; the user's settings stay.
 
     glibc gives the memory of large tensors back as they are freed, and every training step asks for it anew, page by
     page: a tenth of a ResNet-18 step's processor time. It is kept here, which takes no more at the highest point.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     own = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")) for name in os.environ)
     if not own and platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
