@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import os
 
-from mtl_vision.commands import use_cpu_well
+from mtl_vision.commands import keep_freed_memory
 
 ENVIRONMENT = dict(os.environ)
-use_cpu_well()  # as train.py does, before torch is imported
+keep_freed_memory()  # as train.py does, before torch is imported
 
 import argparse
 import json

@@ -39,8 +39,8 @@ def data(arguments: Sequence[str] | None = None) -> int:
     return _run("mtl-data", "mtl_vision.prepare", "train", arguments)
 
 
-def use_cpu_well() -> None:
-    """Set how memory is kept, for a process that has not imported torch; the user's settings stay.
+def keep_freed_memory() -> None:
+    """Keep the memory of freed tensors for the next ones, where glibc allocates it; the user's settings stay.
 
     glibc gives the memory of large tensors back as they are freed, and every training step asks for it anew, page by
     page: a tenth of a ResNet-18 step's processor time. It is kept here, which takes no more at the highest point.
@@ -68,7 +68,7 @@ def _run(program: str, module: str, extra: str, arguments: Sequence[str] | None)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may not be valid text
     before = None
-    use_cpu_well()
+    keep_freed_memory()
     try:
         with stopping_at_once(program):
             main = import_module(module).main

@@ -9,8 +9,8 @@ import pytest
 # in blocks that glibc would map and unmap: page faults of each one after the first
 FAULTS = """
 import resource, sys
-from mtl_vision.commands import use_cpu_well
-use_cpu_well()
+from mtl_vision.commands import keep_freed_memory
+keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     bytearray(2**26)
