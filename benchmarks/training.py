@@ -5,7 +5,7 @@
 All on synthetic rooms, on the CPU, with AdamW; what is compared takes turns.
 
 loop_ratio: time of a bare step (the network and one batch again and again; forward, backward, AdamW by hand) over that
-of a step of our loop with equal weights (Trainer.epoch: loading process, packed data, preset `standard`, schedule,
+of a step of our loop with equal weights (Trainer.epoch: loading, packed data, preset `standard`, schedule,
 history, TensorBoard, progress bar); loop_ratio.gradnorm: with GradNorm, which does more than the bare step.
 libmtl_ratio.equal, .gradnorm: images a second of our loop over those of LibMTL 1.1.5's trainer with the same network,
 on the same rooms in its own form, by as many loading processes: see libmtl_trainer.py. `.unmeasured`: it computes no
@@ -46,6 +46,7 @@ from benchmarks.setup import Setup, make_setup, ours
 from mtl_vision.balancers import Equal, GradNorm
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.recognise import describe
+from mtl_vision.engine.build import loading_processes
 from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
 from mtl_vision.loading.loader import Loader
@@ -79,6 +80,8 @@ def prepare(args: argparse.Namespace, work: Path) -> Bench:
     source = FolderDataset(work / "rooms", "train", describe(work / "rooms"), "nyu13")
     packed = PackedDataset(source, work / "cache", os.cpu_count() or 1)
     setup = make_setup(args.backbone, args.batch, size, torch.device("cpu"))
+    if args.workers is None:
+        args.workers = loading_processes(packed, torch.device("cpu"))
     loader = Loader(
         packed, list(setup.tasks), size, args.batch, augment=Augmentation("standard", size), train=True,
         workers=args.workers,
@@ -228,7 +231,7 @@ def arguments() -> Any:
     p.add_argument("--backbone", default="mobilenetv4_conv_small")
     p.add_argument("--size", default="120x160", help="HEIGHTxWIDTH")
     p.add_argument("--batch", type=int, default=8)
-    p.add_argument("--workers", type=int, default=1, help="loading processes")
+    p.add_argument("--workers", type=int, help="loading processes (default: as many as train.py takes)")
     p.add_argument("--rooms", type=int, default=400, help="of which eight tenths are an epoch")
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--libmtl-dataset", type=Path, metavar="FILE", help="LibMTL's examples/nyu/create_dataset.py")

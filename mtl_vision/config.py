@@ -66,7 +66,7 @@ class DataConfig:
         holdout: training samples that are held out to choose settings on; always the same ones
         augment: preset of augmentation; heavy adds blur, noise and holes to strong
         batch_size: samples a step, over all accumulated micro-batches of one process (of `run.processes`)
-        workers: loading processes; 0 loads in the main one
+        workers: loading processes; 0 loads in the main one; null: as many as suit the machine
         cache: folder for decoded copies of the data; null decodes every time
         on_error: stop at a sample that cannot be read, or skip it; skip reads all once at the start and counts them
         synthetic_count: rooms to make when no root is given; 0 for 800 new ones every epoch, which are not kept
@@ -81,13 +81,15 @@ class DataConfig:
     holdout: int = 0
     augment: Literal["none", "flip", "standard", "strong", "heavy"] = "standard"
     batch_size: int = 8
-    workers: int = 1
+    workers: int | None = None
     cache: str | None = "data/cache"
     on_error: Literal["stop", "skip"] = "stop"
     synthetic_count: int = 1000
 
     def __post_init__(self) -> None:
-        _within("data", self, batch_size=(1, 65536), workers=(0, 256), holdout=(0, 10**9))
+        _within("data", self, batch_size=(1, 65536), holdout=(0, 10**9))
+        if self.workers is not None:
+            _within("data", self, workers=(0, 256))
         if self.synthetic_count != 0:
             try:
                 _within("data", self, synthetic_count=(10, 10**6))

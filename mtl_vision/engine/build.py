@@ -188,21 +188,31 @@ def packed(config: DataConfig, source: FolderDataset) -> Samples:
 
 def make_loader(config: Config, source: FolderDataset, device: torch.device, train: bool) -> Loader:
     """The loader of a training or of an evaluation."""
-    data = config.data
+    data, samples = config.data, packed(config.data, source)
     return Loader(
-        packed(data, source),
+        samples,
         target_names(config.tasks),
         data.size,
         share_of_batch(config),
         augment=Augmentation(data.augment, data.size) if train else None,
         train=train,
-        workers=data.workers,
+        workers=loading_processes(samples, device) if data.workers is None else data.workers,
         seed=config.run.seed,
         rank=distributed.rank(),
         world=distributed.world(),
         pin=device.type == "cuda",
         fresh=train and data.fresh,
     )
+
+
+def loading_processes(samples: Samples, device: torch.device) -> int:
+    """As many as suit this machine: up to 8 beside a GPU, one where the CPU computes. On two cores or fewer packed
+    samples take none: what a process of its own costs is more than they do.
+    """
+    cores = max((os.cpu_count() or 1) // distributed.world(), 1)
+    if device.type != "cpu":
+        return min(cores, 8)
+    return 0 if cores <= 2 and isinstance(samples, PackedDataset) else 1
 
 
 def make_tasks(config: TasksConfig, classes: ClassSet | None) -> dict[str, Task]:

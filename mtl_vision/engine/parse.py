@@ -48,6 +48,11 @@ class _Parser(ArgumentParser):
         text = re.sub(
             r"Expected an? (?:typing\.Literal\[(.*?)\]|<class '(\w+)'>)\. Got value:", r"expected \1\2, found", text
         )
+        text = re.sub(
+            r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: ",
+            lambda found: f"expected {_types(found[1])}, found ",
+            text,
+        )
         if unknown := re.match(r"([\w.]+): Expected a dot import path string: (\S+)", text):
             action: Any = next(action for action in self._actions if action.dest == unknown[1])
             try:
@@ -65,6 +70,12 @@ class _Parser(ArgumentParser):
         leaves = {key.rpartition(".")[2]: key for key in keys}
         near = nearest(word, keys, cutoff=0.75) or [leaves[n] for n in nearest(word.split(".")[-1], leaves, cutoff=0.7)]
         return f", did you mean '{near[0]}'?" if near else ""
+
+
+def _types(listed: str) -> str:
+    """What is accepted, from a list of types as Python prints it."""
+    found = re.findall(r"Literal\[(.*?)\]|<class '(\w+)'>", listed)
+    return " or ".join((choices or name).replace("NoneType", "null") for choices, name in found)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:

@@ -13,6 +13,7 @@ from mtl_vision.config import Config, flat
 from mtl_vision.datasets.description import FILE_NAME
 from mtl_vision.engine import build, checkpoint, distributed, nonfinite
 from mtl_vision.engine.compiled import expect_compiler
+from mtl_vision.engine.crowding import asleep_when_crowded
 from mtl_vision.engine.device import pick_device, pick_precision
 from mtl_vision.engine.ema import Ema
 from mtl_vision.engine.evaluate import evaluate
@@ -118,7 +119,7 @@ class Run:
         """Train, measure, write. Returns the run directory."""
         if not self.config.run.resume:
             self._make_folder()
-        with full_disk_is_told(self.folder):
+        with full_disk_is_told(self.folder), asleep_when_crowded():
             self._train()
         distributed.barrier()
         return self.folder
