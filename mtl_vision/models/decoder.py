@@ -95,13 +95,29 @@ class ConvHead(Head):
     """One 3x3 convolution to half the width, then a 1x1 one."""
 
     def build(self, width: int, channels: int, bias: list[float] | None) -> None:
-        last = nn.Conv2d(width // 2, channels, 1)
-        nn.init.normal_(last.weight, std=0.01)
-        last.bias = nn.Parameter(torch.zeros(channels) if bias is None else torch.tensor(bias))
+        last = output_layer(width // 2, channels, bias)  # before the first: the order that random weights are drawn in
         self.layers = nn.Sequential(conv_norm_act(width, width // 2), last)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z)
+
+
+class LinearHead(Head):
+    """One 1x1 convolution: what is shared is all but the last layer, as in the GradNorm paper."""
+
+    def build(self, width: int, channels: int, bias: list[float] | None) -> None:
+        self.layer = output_layer(width, channels, bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layer(z)
+
+
+def output_layer(inputs: int, channels: int, bias: list[float] | None) -> nn.Conv2d:
+    """A 1x1 convolution whose map is close to `bias` (C values; zeros if not given) at first."""
+    layer = nn.Conv2d(inputs, channels, 1)
+    nn.init.normal_(layer.weight, std=0.01)
+    layer.bias = nn.Parameter(torch.zeros(channels) if bias is None else torch.tensor(bias))
+    return layer
 
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -109,9 +109,10 @@ def test_a_restarted_run_resumes(rooms: Path, tmp_path: Path) -> None:
     script.write_text(FAILS)
     done = torchrun(tmp_path, script, words, "--max-restarts=2")
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-3000:]
-    full, killed = (line for line in done.stderr.splitlines() if line.startswith("mtl-train: "))
+    full, *killed = (line for line in done.stderr.splitlines() if line.startswith("mtl-train: "))
     assert full.startswith("mtl-train: no space is left for checkpoint.pt (No space left): free some")
-    assert killed.startswith("mtl-train: another process does not answer (")
+    # where torchrun ends the other one before it has noticed, torchrun says it
+    assert [line.partition(" (")[0] for line in killed] in ([], ["mtl-train: another process does not answer"])
     assert "Traceback" not in done.stderr
     times = [line.split() for line in done.stdout.splitlines() if line.startswith(("BEGINS ", "FAILS "))]
     assert [word for word, _ in times] == ["BEGINS", "BEGINS", "FAILS"] * 2 + ["BEGINS"] * 2
@@ -197,4 +198,6 @@ def test_metrics_of_processes_are_ones(tmp_path: Path) -> None:
     assert {"depth.rmse", "normals.median", "segmentation.miou", "edges.f_measure", "edges.threshold"} <= set(one[0])
     for found in in_processes(measured, 3, tmp_path):
         for a, b in zip(found, one, strict=True):
-            assert a == pytest.approx(b, rel=1e-9)
+            losses = {key: value for key, value in b.items() if key.endswith(".loss")}  # of batches, in float32
+            assert a == pytest.approx(b | {key: a[key] for key in losses}, rel=1e-9)
+            assert {key: a[key] for key in losses} == pytest.approx(losses, rel=1e-5)

@@ -1,34 +1,40 @@
-"""delta_m by hand."""
+"""What is measured over a split."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
+import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
-from mtl_vision.tasks import TASKS
-from mtl_vision.tasks import figures as metric_figures
-from studies.delta_m import delta_m, main
+from mtl_vision.datasets.sample import Sample
+from mtl_vision.engine.evaluate import evaluate
+from mtl_vision.loading.loader import Loader
+from mtl_vision.tasks import Task
+from mtl_vision.tasks.depth import Depth
+from mtl_vision.tasks.normals import Normals
+
+H, W = 2, 4
 
 
-def test_delta_m_by_hand() -> None:
-    """RMSE 10 % lower is +10, mIoU 5 % lower is -5: the mean is 2.5."""
-    multi, single = {"rmse": 0.9, "miou": 38.0}, {"rmse": 1.0, "miou": 40.0}
-    assert delta_m(multi, single, {"rmse": False, "miou": True}) == pytest.approx(2.5)
+class Constant(nn.Module):
+    """Two metres everywhere, and walls that face us."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        B = len(image)
+        normals = torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1).expand(B, 3, H, W)
+        return {"depth": torch.full((B, 1, H, W), 2.0), "normals": normals}
 
 
-def test_delta_m_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    keys = [key for key, figure in metric_figures(TASKS.values()).items() if figure.nine or key == "depth.rmse"]
-    for name, share in (("multi", 2.0), ("single", 1.0)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.json").write_text(
-            json.dumps(dict.fromkeys(keys, share) | {"protocol.crop": "none"})
-        )
-    assert main([str(tmp_path / "multi"), str(tmp_path / "single")]) == 0
-    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
-    # everything doubled: +100 % where higher is better, -100 % elsewhere
-    assert figures["delta_m.nine"] == pytest.approx(100 * (5 - 4) / 9)
-    assert figures["delta_m.main"] == pytest.approx(100 * (1 - 2) / 3)
-    assert main([str(tmp_path / "multi"), str(tmp_path)]) == 1
-    assert "expected a finished run" in capsys.readouterr().err
+@pytest.mark.parametrize("batch", [1, 2])
+def test_loss_is_the_mean_over_valid_pixels(batch: int) -> None:
+    """One pixel is 1 m off and eight are half a metre off: (1 * 1 + 8 * 0.5) / 9, in one batch or in two."""
+    one, eight = np.zeros((H, W), np.float32), np.full((H, W), 2.5, np.float32)
+    one[0, 0] = 3
+    image, nothing = np.zeros((H, W, 3), np.uint8), np.zeros((H, W, 3), np.float32)
+    samples = [Sample(str(k), image, {"depth": depth, "normals": nothing}) for k, depth in enumerate((one, eight))]
+    tasks: dict[str, Task] = {"depth": Depth(), "normals": Normals()}
+    found = evaluate(Constant(), tasks, Loader(samples, [*tasks], (H, W), batch), torch.device("cpu"))  # type: ignore[arg-type]
+    assert found["depth.loss"] == pytest.approx(5 / 9)
+    assert found["depth.abs_err"] == pytest.approx(5 / 9)
+    assert not any(key.startswith("normals") for key in found)  # no valid pixel: no figure

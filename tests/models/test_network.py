@@ -9,7 +9,7 @@ import torch
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from mtl_vision.models import Backbone, ConvHead, Decoder, Fusion, Head, Network
+from mtl_vision.models import Backbone, ConvHead, Decoder, Fusion, Head, LinearHead, Network
 from mtl_vision.models.backbone import input_multiple
 from mtl_vision.tasks import Depth, Normals, Segmentation, Task
 
@@ -199,6 +199,19 @@ def test_parts_of_ones_own(decoder: str | Decoder, head: str | Head) -> None:
     assert model.shared_weight("last_shared").shape == (model.decoder.width, 8, 1, 1)
     with pytest.raises(ValueError, match="Finest does not define `deepest`"):
         model.shared_weight("backbone")
+
+
+def test_linear_head() -> None:
+    """One layer, whose map is nearly the task's first prediction."""
+    model = Network(tasks(), Steps(), Fusion(16), "LinearHead", size=(32, 32))
+    for name, head in model.heads.items():
+        assert isinstance(head, LinearHead)
+        assert [tuple(p.shape) for p in head.parameters()] == [
+            (tasks()[name].channels, 16, 1, 1),
+            (tasks()[name].channels,),
+        ]
+    raw = model.heads["depth"](torch.zeros(1, 16, 8, 8)).detach()
+    assert torch.sigmoid(raw) == pytest.approx(0.25)  # 2.5 m of 10
 
 
 def test_networks_share_no_layers() -> None:
