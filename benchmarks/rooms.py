@@ -39,7 +39,7 @@ def room_ms(size: Size, count: int) -> float:
 def step_ms(run: Run, epoch: int, steps: int) -> float:
     """The mean of some steps at an epoch's beginning, after those whose batches were waiting."""
     batches = run.loader.epoch(epoch)
-    for _ in range(3 * run.config.data.workers + 1):
+    for _ in range(3 * run.loader.loader.num_workers + 1):
         run.trainer.step([next(batches)])
     start = time.perf_counter()
     for _ in range(steps):

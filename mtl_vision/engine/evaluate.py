@@ -1,14 +1,11 @@
 """Measure a network over a split: every metric over all valid pixels, never a mean of batch means."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 
 import torch
-from torchmetrics import MeanMetric
 from tqdm import tqdm
 
 from mtl_vision.engine import distributed
-from mtl_vision.engine.ending import answered
 from mtl_vision.loading.loader import Loader
 from mtl_vision.models import Network
 from mtl_vision.tasks import Task
@@ -22,18 +19,21 @@ def evaluate(model: Network, tasks: Mapping[str, Task], loader: Loader, device: 
     """
     model.eval()
     metrics = {name: task.metrics().to(device) for name, task in tasks.items()}
-    losses = {name: MeanMetric().to(device) for name in tasks}
+    losses = {name: torch.zeros(2, dtype=torch.float64, device=device) for name in tasks}  # losses by pixels, pixels
     batches = loader.epoch(0)
     for batch in tqdm(batches, "evaluating", len(loader), leave=False, disable=distributed.rank() > 0):
         batch = batch.to(device)
         predictions = model(batch.image)
-        for name, metric in metrics.items():
-            if name in batch.targets:
-                prediction, target, task = predictions[name], batch.targets[name], tasks[name]
-                metric.update(prediction, target)
-                losses[name].update(task.loss(prediction, target), task.valid(target).sum())
-    with answered() if distributed.world() > 1 else nullcontext():
-        values = {name: metric.compute() for name, metric in metrics.items()}
-        means = {name: loss.compute().item() for name, loss in losses.items()}
-    values = {name: found | {"loss": means[name]} if found else {} for name, found in values.items()}
-    return {f"{name}.{short}": value for name, found in values.items() for short, value in found.items()}
+        for name, target in batch.targets.items():
+            task, prediction = tasks[name], predictions[name]
+            metrics[name].update(prediction, target)
+            count = task.valid(target).sum()
+            losses[name] += torch.stack([task.loss(prediction, target) * count, count])
+    values: dict[str, float] = {}
+    for name, metric in metrics.items():
+        metric.total = distributed.total(metric.total)
+        summed, count = distributed.total(losses[name]).tolist()
+        if found := metric.compute():
+            found |= {"loss": summed / count}
+        values |= {f"{name}.{short}": value for short, value in found.items()}
+    return values

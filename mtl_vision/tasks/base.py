@@ -3,11 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from mtl_vision.runtime.contract import Output
 
@@ -109,8 +108,8 @@ class Task(ABC):
         # `where` keeps the graph, so that a batch without a valid pixel gives zero gradients, never NaN
         return torch.where(valid.any(), self.pixel_loss(prediction, target, valid), prediction.sum() * 0)
 
-    def metrics(self) -> Metric:
-        """A fresh metric: `update(prediction, target)`, `compute()` gives {short name: value}, {} of no valid pixel."""
+    def metrics(self) -> "Sums":
+        """What a split's metrics are gathered in, of no pixel yet."""
         return Sums(self)
 
     def kpi(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -135,22 +134,28 @@ class ScalarTask(Task):
         return prediction[:, 0]
 
 
-class Sums(Metric):
-    """A task's metrics over all valid pixels of the split; float64 counts them exactly."""
+class Sums:
+    """A task's metrics over all valid pixels of a split; float64 counts them exactly.
 
-    full_state_update = False
-    sums: Tensor
+    total: the sums (sums_shape) of all batches so far.
+    """
 
     def __init__(self, task: Task) -> None:
-        super().__init__()
         self.task = task
-        self.add_state("sums", torch.zeros(task.sums_shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.total = torch.zeros(task.sums_shape, dtype=torch.float64)
+
+    def to(self, device: torch.device) -> Self:
+        """Gather there."""
+        self.total = self.total.to(device)
+        return self
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        self.sums += self.task.sums(prediction, target)
+        """Add a batch."""
+        self.total += self.task.sums(prediction, target)
 
     def compute(self) -> dict[str, float]:
-        return self.task.summary(self.sums) if self.sums.any() else {}
+        """{short name: value}; {} of no valid pixel."""
+        return self.task.summary(self.total) if self.total.any() else {}
 
 
 def widened(x: Tensor) -> Tensor:

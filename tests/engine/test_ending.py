@@ -115,6 +115,8 @@ ending.leave(7)
 
 def test_a_metrics_own_error_is_not_taken_for_a_peers() -> None:
     class Broken:
+        total = torch.zeros(())
+
         def to(self, device: torch.device) -> Broken:
             return self
 
