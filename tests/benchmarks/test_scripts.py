@@ -17,13 +17,13 @@ REPO = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("script", "key"),
     [
-        (["gradnorm_step.py", "--backbone=resnet10t", "--size=96x128"], "time_ratio.gradnorm"),
-        (["multitask_vs_single.py", "--backbone=resnet10t", "--size=96x128"], "throughput_ratio"),
+        (["gradnorm_step.py", "--backbone=test_resnet", "--size=96x128"], "time_ratio.gradnorm"),
+        (["multitask_vs_single.py", "--backbone=test_resnet", "--size=96x128"], "throughput_ratio"),
         (["processes.py", "--size=48x64"], "two_process_ratio"),
-        (["ema.py", "--backbone=resnet10t", "--size=48x64"], "time_ratio.ema"),
-        (["training.py", "--backbone=resnet10t", "--size=48x64", "--only", "loop", "bf16"], "loop_ratio"),
+        (["ema.py", "--backbone=test_resnet", "--size=48x64"], "time_ratio.ema"),
+        (["training.py", "--backbone=test_resnet", "--size=48x64", "--only", "loop", "bf16"], "loop_ratio"),
         (["rooms.py", "--size=48x64"], "step_ratio.workers1"),
-        (["balancers.py", "--backbone=resnet10t", "--size=96x128", "--only", "gradnorm"], "time_ratio.gradnorm"),
+        (["balancers.py", "--backbone=test_resnet", "--size=96x128", "--only", "gradnorm"], "time_ratio.gradnorm"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
