@@ -24,16 +24,16 @@ def evaluate(model: Network, tasks: Mapping[str, Task], loader: Loader, device: 
     for batch in tqdm(batches, "evaluating", len(loader), leave=False, disable=distributed.rank() > 0):
         batch = batch.to(device)
         predictions = model(batch.image)
-        for name, target in batch.targets.items():
-            task, prediction = tasks[name], predictions[name]
-            metrics[name].update(prediction, target)
-            count = task.valid(target).sum()
-            losses[name] += torch.stack([task.loss(prediction, target) * count, count])
+        for name, task in tasks.items():
+            if name in batch.targets:
+                prediction, target = predictions[name], batch.targets[name]
+                metrics[name].update(prediction, target)
+                count = task.valid(target).sum()
+                losses[name] += torch.stack([task.loss(prediction, target) * count, count])
     values: dict[str, float] = {}
     for name, metric in metrics.items():
         metric.total = distributed.total(metric.total)
         summed, count = distributed.total(losses[name]).tolist()
-        if found := metric.compute():
-            found |= {"loss": summed / count}
+        found = metric.compute() | ({"loss": summed / count} if count else {})
         values |= {f"{name}.{short}": value for short, value in found.items()}
     return values
