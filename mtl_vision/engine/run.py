@@ -204,8 +204,8 @@ class Run:
         write_json(self.folder / METRICS, metrics | protocol)  # at last: a run that has it is finished
         print(table(metrics, tasks, protocol))
         if self.trainer.skipped.total:
-            print(f"{self.trainer.skipped.total} of {self.trainer.steps} steps were left out: not finite")
+            print(f"steps left out, not finite: {self.trainer.skipped.total} of {self.trainer.steps}")
         if (scale := self.trainer.loss_scale) is not None and scale.lowered:
-            print(f"{scale.lowered} times a step was done again with a lower loss scale: float16 had overflowed")
+            print(f"steps done again with a lower loss scale, since float16 had overflowed: {scale.lowered}")
         print(f"trained in {seconds / 60:.1f} min on {self.device}; everything is in {self.folder}/")
         print(f"\nnext: mtl-export {self.folder}")

@@ -35,7 +35,9 @@ class CrossEntropy(SegmentationLoss):
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
 
     def __call__(self, prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        weight = None if self.class_weights is None else self.class_weights.to(prediction)
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(prediction)  # once: a step is not to wait for the copy
+        weight = self.class_weights
         labels = target.long()
         summed = F.cross_entropy(
             prediction, labels, weight, ignore_index=IGNORE, reduction="sum", label_smoothing=self.label_smoothing
