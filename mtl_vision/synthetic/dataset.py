@@ -7,11 +7,10 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -74,12 +73,19 @@ def _rendered(seeds: Sequence[int], size: Size, workers: int) -> Iterator[Iterat
     pool = ProcessPoolExecutor(max(workers, 1), spawn, end_with_parent)
     try:
         with _no_main_module(), _no_interrupts():
-            rooms = pool.map(partial(render_room, size=size), seeds)
-        yield rooms
+            rooms = [pool.submit(render_room, seed, size) for seed in seeds]
+        yield _results(rooms)
     except BrokenProcessPool as error:
         raise DataError("a process that makes rooms was ended from outside (no memory left?): begin again") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _results(futures: list[Future[Sample]]) -> Iterator[Sample]:
+    """In order. `pool.map` cancels what is left when one fails: where that meets the pool's own end, Python hangs."""
+    futures.reverse()
+    while futures:
+        yield futures.pop().result()
 
 
 @contextmanager
