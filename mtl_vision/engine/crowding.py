@@ -58,6 +58,7 @@ def _watch(ended: threading.Event) -> None:
 
 
 def hold_team(over: threading.Event) -> None:
+    """Have a team of threads, as one computes a step, until it is over; they sleep."""
     torch.zeros(torch.get_num_threads(), 2**16).add_(1)  # enough for every thread: the team of this one is made here,
     over.wait()  # and ends with it
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -88,18 +89,27 @@ def test_a_second_team_while_it_is_crowded(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_a_step_beside_the_team_is_the_same() -> None:
+def test_the_team_has_threads_of_its_own_and_ends() -> None:
+    """The one that holds it and a second one, beside those that a step has; what is computed stays the same."""
+    maps = Path("/proc/self/maps")
+    if not (maps.exists() and "libgomp" in maps.read_text()):
+        pytest.skip("this torch computes without GNU's OpenMP")
+
+    def count() -> int:
+        return len(list(crowding.THREADS.iterdir()))
+
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     layer = torch.nn.Conv2d(3, 32, 3)
-    alone = layer(images)
-    over = threading.Event()
+    alone, before, over = layer(images), count(), threading.Event()
     thread = threading.Thread(target=crowding.hold_team, args=(over,))
     thread.start()
     try:
+        assert comes(lambda: count() == before + 2)
         assert torch.equal(layer(images), alone)
     finally:
         over.set()
         thread.join()
+    assert comes(lambda: count() == before)
 
 
 @pytest.mark.usefixtures("two_threads")
