@@ -21,13 +21,13 @@ from mtl_vision.balancers import BALANCERS
 Factory = Callable[[Setup], Step]
 
 
-def own(name: str) -> Factory:
+def own(name: str, **settings: Any) -> Factory:
     """A method of ours; those that need a value a task get 1."""
 
     def make(setup: Setup) -> Step:
         ones = dict.fromkeys(setup.tasks, 1.0)
         arguments: dict[str, dict[str, Any]] = {"Fixed": {"weights": ones}, "ConvergedGradients": {"norms": ones}}
-        return ours(setup, BALANCERS[name](list(setup.tasks), **arguments.get(name, {})))
+        return ours(setup, BALANCERS[name](list(setup.tasks), **arguments.get(name, {}), **settings))
 
     return make
 
@@ -35,6 +35,9 @@ def own(name: str) -> Factory:
 FACTORIES: dict[str, Factory] = {
     "plain": plain,
     **{name.lower(): own(name) for name in BALANCERS},
+    "gradnorm_backbone": own("GradNorm", place="backbone"),
+    "gradnorm_encoder": own("GradNorm", place="encoder"),
+    "gradnorm_encoder_4": own("GradNorm", place="encoder", interval=4),
     "double_backward": double_backward,
     **PEERS,
 }

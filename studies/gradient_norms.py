@@ -3,9 +3,9 @@
     python studies/gradient_norms.py RUN_DIR [--batches 20] [--quick]
 
 For a trained run, on its training data without augmentation: the norm of each task's unweighted loss gradient with
-respect to W (the last shared layer's weight), z (its output), the fusion, and the backbone, each relative to the mean
-over the tasks; and the cosines between the tasks' gradients in the whole trunk. Where the columns agree, it does not
-matter at which of these places the norms are balanced.
+respect to W (at each place that GradNorm can take it), z (the output of the last shared layer), the fusion, and the
+backbone, each relative to the mean over the tasks; and the cosines between the tasks' gradients in the whole trunk.
+Where the rows agree, it does not matter at which of these places the norms are balanced.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from itertools import combinations, islice
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ from mtl_vision.datasets.description import DataError
 from mtl_vision.engine import build
 from mtl_vision.engine.load import Trained, load_run
 from mtl_vision.loading.loader import Batch, Loader
+from mtl_vision.models.network import Place
+
+TRUNK = ("W last_shared", "fusion", "backbone")  # every parameter of it once
 
 
 def gradients(run: Trained, batch: Batch) -> dict[str, dict[str, Tensor]]:
@@ -36,11 +40,11 @@ def gradients(run: Trained, batch: Batch) -> dict[str, dict[str, Tensor]]:
     predictions = model.decode(shared.leaf, size)
     losses = {name: run.tasks[name].loss(predictions[name], batch.targets[name]) for name in run.tasks}
     places = {
-        "W": [model.last_shared.weight],
+        **{f"W {place}": [model.shared_weight(place)] for place in get_args(Place)},
         "fusion": [p for p in model.decoder.parameters() if p is not model.last_shared.weight],
         "backbone": list(model.backbone.parameters()),
     }
-    everything = [parameter for group in places.values() for parameter in group]
+    everything = list(dict.fromkeys(parameter for group in places.values() for parameter in group))
     found: dict[str, dict[str, Tensor]] = {}
     for name, loss in losses.items():
         g = shared.backward_heads(loss, name)
@@ -72,7 +76,7 @@ def compare(found: Mapping[str, Mapping[str, Tensor]]) -> dict[str, float]:
         norms = {name: float(by_place[place].norm()) for name, by_place in found.items()}
         mean = sum(norms.values()) / len(norms)
         figures |= {f"norm.{place}.{name}": norm / mean for name, norm in norms.items()}
-    trunk = {name: torch.cat([g[place] for place in ("W", "fusion", "backbone")]) for name, g in found.items()}
+    trunk = {name: torch.cat([g[place] for place in TRUNK]) for name, g in found.items()}
     for a, b in combinations(trunk, 2):
         figures[f"cosine.{a}.{b}"] = float(F.cosine_similarity(trunk[a], trunk[b], dim=0))
     return figures
@@ -92,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"gradient_norms.py: {error}", file=sys.stderr)
         return 1
     print(f"{'gradient norm, relative':<26}" + "".join(f"{name:>14}" for name in run.tasks))
-    for place in ("W", "z", "fusion", "backbone"):
+    for place in (*(f"W {place}" for place in get_args(Place)), "z", "fusion", "backbone"):
         print(f"{place:<26}" + "".join(f"{figures[f'norm.{place}.{name}']:>14.3f}" for name in run.tasks))
     for key in (key for key in figures if key.startswith("cosine.")):
         print(f"{key:<40}{figures[key]:>7.3f}")

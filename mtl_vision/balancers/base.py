@@ -20,7 +20,7 @@ from mtl_vision.balancers.finite import fault, is_finite, parameters_of
 from mtl_vision.balancers.task_means import Mean, TaskMeans, identity
 from mtl_vision.runtime.near import did_you_mean
 
-Place = Literal["last_shared", "backbone"]
+Place = Literal["last_shared", "backbone", "encoder"]
 Source = Literal["loss", "kpi", "W_gradient"]
 
 

@@ -44,7 +44,9 @@ class Shared:
         (found,) = torch.autograd.grad(self.z, self.W, self._scaled(dz), retain_graph=True, allow_unused=True)
         if found is None:
             z, W = tuple(self.z.shape), tuple(self.W.shape)
-            raise ValueError(f"z {z} does not depend on W {W}: expected the weight of the layer whose output z is")
+            raise ValueError(
+                f"z {z} does not depend on W {W}: expected the weight of the layer whose output z is, or an earlier one"
+            )
         return self._unscaled(found)
 
     def _scaled(self, gradient: Tensor) -> Tensor:

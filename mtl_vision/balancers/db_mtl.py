@@ -37,7 +37,8 @@ class DBMTL(Balancer):
 
     Args:
         beta: forgetting factor of the moving average
-        place: the layer whose weight is W; last_shared, or backbone, the first one above it (costs more)
+        place: the layer whose weight is W; last_shared; backbone, the first one above it, or encoder, its own last one
+            (both cost more)
     """
 
     learns_from = ("W_gradient",)

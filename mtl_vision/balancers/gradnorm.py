@@ -71,7 +71,8 @@ class GradNorm(_InitialLosses):
         interval: steps between updates of w
         start: steps before the first update
         parametrisation: whether Adam moves w_i or log w_i
-        place: the layer whose weight is W; last_shared, or backbone, the first one above it (costs more)
+        place: the layer whose weight is W; last_shared; backbone, the first one above it, or encoder, its own last one
+            (both cost more)
         solver: adam, or closed: w_i as r_i^alpha / ||grad_W L_i|| in each update, without Adam
         beta: forgetting factor of the averages of losses and gradients over steps; 0 takes each step's own
         decay: fall of Adam's rate, lr / (1 + decay * steps)

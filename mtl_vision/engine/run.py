@@ -77,8 +77,8 @@ class Run:
         balancer = build.make_balancer(config.balancer, tasks, self.data, config.data.size)
         begun = resuming and (self.folder / checkpoint.CHECKPOINT).exists()
         model = build.make_network(config, tasks, pretrained=not begun)  # before the data are packed: it may fail
-        model.shared_weight(balancer.place)
         build.freeze(model, config)
+        model.shared_weight(balancer.place)
         self.loader = build.make_loader(config, self.data, self.device, train=True)
         self.test_loader = build.make_loader(config, self.test_data, self.device, train=False)
         model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -5,6 +5,7 @@ Shape legend: B batch, C channels, H height, W width.
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import cached_property
 from typing import Any, Literal, Protocol, Self
 
 import torch
@@ -14,10 +15,10 @@ from torch.nn import functional as F
 from mtl_vision.models import weights
 from mtl_vision.models.backbone import Backbone, TimmBackbone, padded
 from mtl_vision.models.decoder import ConvHead, Decoder, Fusion, Head, upsample
-from mtl_vision.models.parts import parts_of
+from mtl_vision.models.parts import last_weight, parts_of
 from mtl_vision.runtime.near import did_you_mean
 
-Place = Literal["last_shared", "backbone"]
+Place = Literal["last_shared", "backbone", "encoder"]
 
 
 class TaskHead(Protocol):
@@ -66,7 +67,7 @@ class Network(nn.Module):
             raise ValueError(f"pretrained is {pretrained}: expected a timm model's name as backbone, found a module")
         backbone.check(size)
         self.backbone = backbone
-        self.multiple = backbone.multiple
+        self.multiple, self.size = backbone.multiple, size
         self.decoder: Decoder = unbuilt(Decoder, decoder)
         self.decoder.build(backbone.channels)
         heads = {name: unbuilt(Head, head) for name in tasks}
@@ -128,10 +129,20 @@ class Network(nn.Module):
         return self.decoder.last_shared
 
     def shared_weight(self, place: Place) -> Tensor:
-        """W, where gradient norms are taken: of the `last_shared` layer, or of the first after the `backbone`'s deepest
-        level, where norms are as within the backbone.
+        """W, where gradient norms are taken: of the `last_shared` layer, of the first after the `backbone`'s deepest
+        level, or of the `encoder`'s own last layer, which is the backbone's. Raises ValueError if that is frozen.
         """
+        if place == "encoder":
+            if not self._encoder_weight.requires_grad:
+                raise ValueError(
+                    "the encoder's last layer is frozen: expected place 'last_shared', or fewer frozen parts"
+                )
+            return self._encoder_weight
         return (self.last_shared if place == "last_shared" else self.decoder.deepest).weight
+
+    @cached_property
+    def _encoder_weight(self) -> Tensor:
+        return last_weight(self.backbone, self.size)
 
     def encode(self, image: Tensor) -> Tensor:
         """image: (B, 3, H, W), uint8 or float in 0..255, RGB. Returns z (B, width, H' / 4, W' / 4), H' padded."""

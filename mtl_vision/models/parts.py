@@ -40,6 +40,15 @@ def parts_of(backbone: Backbone, size: tuple[int, int]) -> list[Part]:
     return _joined(sorted(units, key=lambda unit: unit.rank), _groups(backbone))
 
 
+def last_weight(backbone: Backbone, size: tuple[int, int]) -> nn.Parameter:
+    """Of the matrices and convolutions that an image of `size` (H, W) goes through, the last one's weight."""
+    first = _first_uses(backbone, padded(size, backbone.multiple))
+    used = {p: first[p] for p in backbone.parameters() if p in first and sum(length > 1 for length in p.shape) > 1}
+    if not used:
+        raise ValueError(f"{type(backbone).__name__} uses no weight that is a matrix: expected another place for W")
+    return max(used, key=used.__getitem__)
+
+
 @dataclass
 class _Unit:
     """A module, or a parameter beside modules. rank: when it is used first; inf: never."""

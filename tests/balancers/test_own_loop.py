@@ -101,7 +101,7 @@ def test_tasks_are_names(tasks: Any) -> None:
         (lambda: GradNorm(["a"], initial_steps=0), "^initial_steps is 0: expected 1 to 1000000"),
         (lambda: GradNorm(["a"], start=-1), "^start is -1: expected 0 to 1000000000"),
         (lambda: DBMTL(["a"], beta=1), "^beta is 1: expected 0 to 0.9999"),
-        (lambda: DBMTL(["a"], place="head"), "^place is 'head': expected last_shared, backbone"),  # type: ignore[arg-type]
+        (lambda: DBMTL(["a"], place="head"), "^place is 'head': expected last_shared, backbone, encoder"),  # type: ignore[arg-type]
         (lambda: DTP(["a"], gamma=-1), "^gamma is -1: expected 0 to 100"),
         (lambda: Uncertainty(["a"], lr=-1), "^lr is -1: expected 0 to 10"),
         (lambda: CAGrad(["a"], c=-1), "^c is -1: expected 0 to 10"),

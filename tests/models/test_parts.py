@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mtl_vision.engine.optimizer import make_optimizer
 from mtl_vision.models import Backbone, Fusion, Network, TimmBackbone
-from mtl_vision.models.parts import parts_of
+from mtl_vision.models.parts import last_weight, parts_of
 from mtl_vision.tasks import Depth
 
 SIZE = (64, 96)
@@ -126,6 +126,33 @@ def test_what_it_finds_out_leaves_the_backbone_as_it_is() -> None:
     assert not any(module._forward_pre_hooks for module in backbone.modules())
 
 
+@pytest.mark.parametrize("backbone, name", [
+    ("resnet50", "net.layer4.2.conv3.weight"),
+    ("fastvit_t8", "net.stages_3.blocks.1.mlp.fc2.weight"),  # a scale (C, 1, 1) comes after it
+    ("vit_tiny_patch16_224", "net.model.blocks.11.mlp.fc2.weight"),
+    ("own", "inner.stages.2.0.weight"),
+])  # fmt: skip
+def test_the_last_weight(backbone: str, name: str) -> None:
+    """Of the layers that are used, and none of the norms and scales."""
+    made = Own() if backbone == "own" else TimmBackbone(backbone, size=SIZE)
+    assert last_weight(made, SIZE) is made.get_parameter(name)
+
+
+def test_a_backbone_without_a_layer() -> None:
+    class Scaled(Backbone):
+        channels, strides = (3,), (1,)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(3, 1, 1))
+
+        def forward(self, image: Tensor) -> list[Tensor]:
+            return [image * self.scale]
+
+    with pytest.raises(ValueError, match="Scaled uses no weight that is a matrix: expected another place for W"):
+        last_weight(Scaled(), SIZE)
+
+
 def falls(backbone: Backbone, rank: dict[int, int]) -> list[str]:
     """Parameters that come, on some way through the network, after those of a later part."""
     named = {id(p): name for name, p in backbone.named_parameters()}
@@ -210,6 +237,12 @@ def test_nothing_is_computed_backward_below_frozen_parts() -> None:
     hook.remove()
     assert grown == [None]
     assert next(net.backbone.get_submodule("net.layer2").parameters()).grad is not None
+
+
+def test_a_frozen_encoder_is_no_place_for_w() -> None:
+    assert network("resnet10t", 4).shared_weight("encoder").requires_grad
+    with pytest.raises(ValueError, match="the encoder's last layer is frozen: expected place 'last_shared'"):
+        network("resnet10t", 5).shared_weight("encoder")
 
 
 def test_freezing_lasts() -> None:
