@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from mtl_vision.ranges import within
 
+GRADNORM = {"alpha": 0.0, "place": "encoder", "interval": 4}  # a run's default; the class's own is the paper's
+
 
 @dataclass(frozen=True)
 class Component:
@@ -29,7 +31,8 @@ class RunConfig:
         resume: resume the interrupted run of this name, or the newest one
         seed: seeds weights, data order and augmentation
         device: auto, cpu, cuda or cuda:N
-        precision: auto is bf16 on CUDA and fp32 on CPU; fp16 takes a loss scale
+        precision: auto is bf16 on CUDA, and on CPUs that compute in it if the backbone has no depthwise convolutions;
+            else fp32; fp16 takes a loss scale
         compile: torch.compile of backbone and heads for the training step; its first steps take minutes
         tensorboard: write TensorBoard events
         processes: whose batches make a step; those that torchrun starts if not given. A run that has more or fewer,
@@ -79,7 +82,7 @@ class DataConfig:
     train_split: str = "train"
     eval_split: str | None = None
     holdout: int = 0
-    augment: Literal["none", "flip", "standard", "strong", "heavy"] = "standard"
+    augment: Literal["none", "flip", "standard", "strong", "heavy"] = "flip"
     batch_size: int = 8
     workers: int | None = None
     cache: str | None = "data/cache"
@@ -113,7 +116,7 @@ class ModelConfig:
         pretrained: timm's weights (true), none (false), or a local file: of a backbone, or a run's model.safetensors
     """
 
-    backbone: str | Component = "mobilenetv4_conv_small"
+    backbone: str | Component = "resnet10t"
     pretrained: bool | str = False
     decoder: Component = field(default_factory=lambda: Component("mtl_vision.models.Fusion"))
     head: Component = field(default_factory=lambda: Component("mtl_vision.models.ConvHead"))
@@ -129,7 +132,7 @@ class TasksConfig:
     """
 
     names: list[str] = field(default_factory=lambda: ["depth", "normals", "segmentation"])
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=lambda: {"depth": {"loss": "Squared"}})
 
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) < len(self.names):
@@ -158,7 +161,7 @@ class TrainConfig:
     """
 
     epochs: int = 20
-    lr: float = 2e-3
+    lr: float = 8e-3
     backbone_lr: float = 1.0
     layer_decay: float = 1.0
     freeze: int = 0
@@ -185,7 +188,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     tasks: TasksConfig = field(default_factory=TasksConfig)
-    balancer: Component = field(default_factory=lambda: Component("mtl_vision.balancers.GradNorm"))
+    balancer: Component = field(default_factory=lambda: Component("mtl_vision.balancers.GradNorm", dict(GRADNORM)))
     train: TrainConfig = field(default_factory=TrainConfig)
     words: tuple[str, ...] = field(default=(), compare=False, repr=False)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import fmean
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from mtl_vision.balancers.previous_runs import read_history
 from mtl_vision.engine.folder import METRICS
@@ -73,8 +74,11 @@ def plot(runs: Sequence[Curves], path: Path) -> None:
             axis.plot(*zip(*trained, strict=True), ":", color=f"C{k}", label=f"{run.name}, in training")
         axis.set_title(task, loc="left")
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel("epochs")
-        axis.grid(alpha=0.3, which="both")
+        axis.grid(alpha=0.3)
     axis = figure.axes[0]
     axis.set_ylabel("loss")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=len(runs), frameon=False)

@@ -71,7 +71,7 @@ def _joined(parts: Sequence[Mapping[str, Any]]) -> Batch:
 def _run(run: Trained, batch: Batch) -> list[str]:
     """Add the gradients of a batch to the network's. Returns what is not finite in the forward pass."""
     modules: list[str] = []
-    precision = pick_precision(run.config.run.precision, torch.device("cpu"))
+    precision = pick_precision(run.config.run.precision, torch.device("cpu"), run.model.backbone)
     hooks = [m.register_forward_hook(partial(_note, modules, name)) for name, m in run.model.named_modules() if name]
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):
         predictions = run.model(batch.image)

@@ -105,7 +105,7 @@ class Run:
             optimizer,
             make_schedule(optimizer, steps, t.warmup),
             device=self.device,
-            precision=pick_precision(config.run.precision, self.device),
+            precision=pick_precision(config.run.precision, self.device, model.backbone),
             clip=t.clip,
             accumulate=t.accumulate,
             on_nonfinite=t.on_nonfinite,

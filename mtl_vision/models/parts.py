@@ -45,7 +45,7 @@ def last_weight(backbone: Backbone, size: tuple[int, int]) -> nn.Parameter:
     first = _first_uses(backbone, padded(size, backbone.multiple))
     used = {p: first[p] for p in backbone.parameters() if p in first and sum(length > 1 for length in p.shape) > 1}
     if not used:
-        raise ValueError(f"{type(backbone).__name__} uses no weight that is a matrix: expected another place for W")
+        raise ValueError(f"{type(backbone).__name__} uses no weight that is a matrix: expected place 'last_shared'")
     return max(used, key=used.__getitem__)
 
 

@@ -71,6 +71,7 @@ def test_static_and_converged_runs(rooms: Path, tmp_path: Path) -> None:
         common = [
             "--data.size=[48,64]",
             "--data.workers=0",
+            "--model.backbone=mobilenetv4_conv_small",
             "--model.decoder.width=32",
             "--train.epochs=1",
             "--run.device=cpu",
@@ -101,6 +102,7 @@ def test_a_part_of_training_is_held_out(rooms: Path, tmp_path: Path, capsys: pyt
         f"--data.root={rooms}",
         "--data.size=[48,64]",
         "--data.workers=0",
+        "--model.backbone=mobilenetv4_conv_small",
         "--model.decoder.width=32",
         "--train.epochs=1",
     ]

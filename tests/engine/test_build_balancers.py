@@ -91,7 +91,7 @@ def test_the_place_of_w() -> None:
     assert network.shared_weight("last_shared") is network.last_shared.weight
     deepest = network.shared_weight("backbone")
     assert deepest.shape == (network.decoder.width, network.backbone.channels[-1], 1, 1)
-    assert network.shared_weight("encoder") is network.backbone.get_parameter("net.blocks.4.0.conv.weight")
+    assert network.shared_weight("encoder") is network.backbone.get_parameter("net.layer4.0.downsample.1.weight")
     with pytest.raises(UsageError, match="place: expected 'last_shared', 'backbone', 'encoder', found head"):
         parse(["--balancer.place=head"])
 

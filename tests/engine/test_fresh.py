@@ -41,7 +41,8 @@ def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def arguments(name: str, *more: str) -> list[str]:
     return [
-        "--data.synthetic_count=0", "--data.size=[48,64]", "--data.workers=0", "--model.decoder.width=32",
+        "--data.synthetic_count=0", "--data.size=[48,64]", "--data.workers=0",
+        "--model.backbone=mobilenetv4_conv_small", "--model.decoder.width=32",
         "--train.epochs=3", "--run.device=cpu", "--run.tensorboard=false", f"--run.name={name}", *more,
     ]  # fmt: skip
 

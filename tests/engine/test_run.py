@@ -27,6 +27,7 @@ def arguments(rooms: Path, tmp_path: Path, name: str, *more: str) -> list[str]:
         "--data.batch_size=8",
         "--data.workers=0",
         f"--data.cache={tmp_path / 'cache'}",
+        "--model.backbone=mobilenetv4_conv_small",
         "--model.decoder.width=32",
         "--train.epochs=2",
         "--run.device=cpu",
@@ -43,7 +44,7 @@ def history(folder: Path) -> list[dict]:
 
 def test_run_directory(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every file that is promised, with what is promised in it."""
-    assert main(arguments(rooms, tmp_path, "a")) == 0
+    assert main(arguments(rooms, tmp_path, "a", "--balancer.interval=1")) == 0
     folder = tmp_path / "runs" / "a"
     found = {path.name for path in folder.iterdir()}
     assert found == {
@@ -298,7 +299,7 @@ def test_a_run_is_never_overwritten(rooms: Path, tmp_path: Path, capsys: pytest.
 def test_a_loss_that_is_not_finite_names_task_and_step(
     rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mtl_vision.tasks.depth.L1.__call__", lambda self, p, target, valid: p.mean() * math.inf)
+    monkeypatch.setattr("mtl_vision.tasks.depth.Squared.__call__", lambda self, p, target, valid: p.mean() * math.inf)
     assert main(arguments(rooms, tmp_path, "a", "--run.tensorboard=false")) == 1
     message = capsys.readouterr().err
     assert "the loss of task '" in message and "at step " in message

@@ -38,8 +38,8 @@ def run(rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("runs")
     arguments = [
         f"--data.root={rooms}", "--data.size=[48,64]", "--data.batch_size=8", "--data.workers=0", "--data.cache=null",
-        "--model.decoder.width=32", "--train.epochs=3", "--run.device=cpu", "--run.tensorboard=false",
-        f"--run.dir={base}", "--run.name=a",
+        "--model.backbone=mobilenetv4_conv_small", "--model.decoder.width=32", "--train.epochs=3", "--run.device=cpu",
+        "--run.tensorboard=false", f"--run.dir={base}", "--run.name=a",
     ]  # fmt: skip
     assert train_main(arguments) == 0
     return base / "a"

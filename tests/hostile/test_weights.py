@@ -61,6 +61,7 @@ def arguments(rooms: Path, tmp_path: Path, name: str, *more: str) -> list[str]:
         "--data.size=[48,64]",
         "--data.workers=0",
         "--data.cache=null",
+        "--model.backbone=mobilenetv4_conv_small",
         "--model.decoder.width=16",
         "--train.epochs=1",
         "--run.device=cpu",

@@ -149,7 +149,7 @@ def test_a_backbone_without_a_layer() -> None:
         def forward(self, image: Tensor) -> list[Tensor]:
             return [image * self.scale]
 
-    with pytest.raises(ValueError, match="Scaled uses no weight that is a matrix: expected another place for W"):
+    with pytest.raises(ValueError, match="Scaled uses no weight that is a matrix: expected place 'last_shared'"):
         last_weight(Scaled(), SIZE)
 
 

@@ -270,8 +270,8 @@ def test_alpha_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     open_at(out)
     for seed in (0, 1):
         leave(out, f"equal-s{seed}", 1.0 + seed, 20.0, 40.0)
-        leave(out, f"gradnorm_alpha0-s{seed}", 0.9 * (1 + seed), 20.0, 40.0, weights=(0.5 + seed, 1, 1))
-        leave(out, f"gradnorm-s{seed}", 1.0 + seed, 22.0, 36.0)  # 1.5 is the recipe's own alpha
+        leave(out, f"gradnorm-s{seed}", 0.9 * (1 + seed), 20.0, 40.0, weights=(0.5 + seed, 1, 1))  # 0: the recipe's
+        leave(out, f"gradnorm_alpha1.5-s{seed}", 1.0 + seed, 22.0, 36.0)
     assert alpha.main([str(SMOKE), f"--out={out}", "--alphas", "1.5", "0"]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures["gain.0.depth"] == pytest.approx(10)
@@ -302,6 +302,7 @@ def test_compare_from_the_command_line(
         f"--data.root={rooms}",
         "--data.size",
         "[48,64]",
+        "--model.backbone=mobilenetv4_conv_small",
         "--model.decoder.width=32",
         "--tasks.names=[depth, segmentation]",
     ]
