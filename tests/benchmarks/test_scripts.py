@@ -23,6 +23,7 @@ REPO = Path(__file__).parents[2]
         (["ema.py", "--backbone=test_resnet", "--size=48x64"], "time_ratio.ema"),
         (["training.py", "--backbone=test_resnet", "--size=48x64", "--only", "loop", "bf16"], "loop_ratio"),
         (["rooms.py", "--size=48x64"], "step_ratio.workers1"),
+        (["runtime.py", "--backbone=test_resnet", "--size=64x96", "--photo=96x128"], "pipeline_limit_ratio"),
         (["balancers.py", "--backbone=test_resnet", "--size=96x128", "--only", "gradnorm"], "time_ratio.gradnorm"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
