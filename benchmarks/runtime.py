@@ -148,9 +148,10 @@ def one_at_a_time(session: onnxruntime.InferenceSession, photos: list[Path], out
     names = [output.name for output in session.get_outputs()]
     for photo in photos:
         image = cv2.imread(str(photo))
+        assert image is not None, photo
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         found = session.run(None, {"image": cv2.cvtColor(small, cv2.COLOR_BGR2RGB)[None]})
-        maps, size = dict(zip(names, found, strict=True)), image.shape[1::-1]
+        maps, size = dict(zip(names, map(np.asarray, found), strict=True)), image.shape[1::-1]
         for name, array in maps.items():
             if array.dtype == np.uint8:
                 pixels = cv2.resize(array[0], size, interpolation=cv2.INTER_NEAREST)

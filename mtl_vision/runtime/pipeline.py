@@ -277,7 +277,7 @@ def _write(
             keep(f"{POINTS}.ply", points.ply(points.cloud(depth, colours, job.view.camera, prepared.size, *normals)))
         if OVERVIEW in save:
             cropped = {name: prepared.crop(array) for name, array in maps.items()}
-            drawn = np.ascontiguousarray(draw(shown, cropped, manifest, prepared.size, limits)[..., ::-1])
+            drawn = cv2.cvtColor(draw(shown, cropped, manifest, prepared.size, limits), cv2.COLOR_RGB2BGR)
             keep(f"{OVERVIEW}.jpg", cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
         if raw:
             name = f"{job.name}.npz"

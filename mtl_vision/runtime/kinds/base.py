@@ -41,6 +41,13 @@ class Output:
     palette: list[tuple[int, int, int]] = field(default_factory=list)
 
 
+def filled(rgb: np.ndarray, valid: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3), in place, with `colour` where nothing is valid (H, W)."""
+    if not valid.all():
+        rgb[~valid] = colour
+    return rgb
+
+
 class Kind(ABC):
     """How maps of one kind behave. Maps are numpy arrays (H, W) or (H, W, 3) in the project's conventions.
 

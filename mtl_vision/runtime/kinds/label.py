@@ -48,7 +48,8 @@ class LabelMap(Kind):
         for i in np.unique(array):
             votes = resize_pixels((array == i).astype(np.float32), size)
             better = votes > most
-            most[better], winner[better] = votes[better], i
+            np.copyto(most, votes, where=better)  # a third of the time of most[better] = votes[better]
+            np.copyto(winner, i, where=better)
         return winner
 
     def zoom(self, array: np.ndarray, size: Size) -> np.ndarray:
@@ -63,7 +64,7 @@ class LabelMap(Kind):
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
         table = colour_table(palette)
         table[IGNORE] = INVALID
-        return table[array]
+        return table.take(array, axis=0)  # in less time than table[array]
 
     def to_tensor_layout(self, maps: np.ndarray) -> np.ndarray:
         return maps
