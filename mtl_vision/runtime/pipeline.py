@@ -22,7 +22,7 @@ from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError, NotAPhoto
 from mtl_vision.runtime.images import decode_rgb, file_size, read_bytes
 from mtl_vision.runtime.kinds import KINDS, Limits, Output, resize_pixels
 from mtl_vision.runtime.lens import Lens, View
-from mtl_vision.runtime.predictor import Predictor, Prepared, batches, prepare
+from mtl_vision.runtime.predictor import Predictor, Prepared, batches, decode_for, prepare
 from mtl_vision.runtime.render import draw, panel_size
 from mtl_vision.runtime.results import Item, Results
 from mtl_vision.runtime.terminal import progress, say
@@ -212,10 +212,13 @@ def _read(
             header = check(data, budget.total - size, max_pixels, only_photos=job.found)
             _check_results(header, budget.total, _writing(manifest, save, raw, header.pixels))
             claims.enter_context(budget.claim(header.reading if large else header.reading + size))
-        image = decode_rgb(data, header, manifest.fill)
-        job.height, job.width = size = image.shape[0], image.shape[1]
-        job.prepared, job.shown = prepare(image, manifest, lens), resize_pixels(image, panel_size(size))
-        job.view, job.colours = job.prepared.view, points.sampled(image, size) if POINTS in save else None
+        image, size = decode_for(data, header, manifest)
+        job.height, job.width = size
+        job.prepared, job.shown = prepare(image, manifest, lens, size), resize_pixels(image, panel_size(size))
+        job.view = job.prepared.view
+        if POINTS in save:
+            whole = image if image.shape[:2] == size else decode_rgb(data, header, manifest.fill)
+            job.colours = points.sampled(whole, size)
 
 
 def _resized(manifest: Manifest, save: Collection[str], raw: bool) -> list[Output]:

@@ -9,8 +9,8 @@ from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.images import AnyImage, as_rgb
 from mtl_vision.runtime.kinds import KINDS, Limits, Size, resize_pixels
 from mtl_vision.runtime.paint import LINE, MARGIN, fitted, paper, write
+from mtl_vision.runtime.predictor import PANEL
 
-PANEL = (400, 560)  # the longer side of a panel, pixels: smaller images are enlarged, larger ones shrunk
 KEY_WIDTH = 320  # a caption and its key need this much, however narrow the image
 WIDE = 7.0  # a row of panels wider than this many times its height becomes a grid
 
