@@ -56,6 +56,7 @@ class Predictor(ABC):
     """
 
     manifest: Manifest
+    checksum: str = ""  # of the file, where it is one
 
     @abstractmethod
     def run(self, images: np.ndarray) -> Maps:
