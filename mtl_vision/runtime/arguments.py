@@ -25,6 +25,10 @@ Run an exported model over images, and write the results at each image's own siz
                               x right, y down, z forward, metres; a point for each pixel (of a large image for each
                               n-th of each n-th row, a million at most), none between the sides of a depth edge
   results.jsonl               one line per image: status, size, time, files, error, camera
+Of a video, or of a camera until Ctrl-C:
+  NAME.overview.mp4           the overviews as a video (or .avi), in which a colour means the same throughout
+  NAME/000012.depth.png       with `--save depth`, and so on: the files of each frame
+  results.jsonl               one line per frame: as of an image, with frame, time, and the maps in figures
 In a folder, images of one channel with 16 bits or more are skipped: they are depth maps, not photos. Results of earlier
 runs are left out. A file that is named itself is always taken."""
 
@@ -38,7 +42,7 @@ exit code: 0 all done; 2 some failed (results.jsonl says which and why);
 
 
 PATHS = "images, folders with images in them, patterns in quotes ('photos/**/*.jpg'), @FILE for a list with a path in "
-PATHS += "each line, or - for such a list from standard input"
+PATHS += "each line, or - for such a list from standard input; or videos, or camera:0"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,6 +71,10 @@ def make_parser() -> argparse.ArgumentParser:
     span.add_argument("--full-range", action="store_true", help=full)
     names = "compute these outputs alone, such as depth,normals: the others' part of the network is left out"
     parser.add_argument("--tasks", metavar="NAMES", type=_names, help=names)
+    video = parser.add_argument_group("videos and cameras")
+    video.add_argument("--every", metavar="N", type=_positive, help="take each N-th frame (1)")
+    seen = "show the frames as they are made at http://localhost:PORT, to a browser on this machine"
+    video.add_argument("--preview", metavar="PORT", type=_port, help=seen)
     parser.add_argument("--raw", action="store_true", help="also keep the arrays, as NAME.npz (float32; labels uint8)")
     parser.add_argument(
         "--resume", action="store_true", help="leave out what an earlier such call has done with this model"
@@ -93,6 +101,20 @@ def make_parser() -> argparse.ArgumentParser:
     lens.add_argument("--focal", metavar="PIXELS", type=float, help=focal)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, only failures")
     return parser
+
+
+def _positive(text: str) -> int:
+    """A whole number of 1 or more."""
+    if re.fullmatch(r"\d{1,9}", text) and int(text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found {text}")
+
+
+def _port(text: str) -> int:
+    """A port of TCP."""
+    if re.fullmatch(r"\d{1,5}", text) and int(text) < 2**16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a port, such as 8000, found {text}")
 
 
 def _names(text: str) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mtl_vision.runtime.providers import open_model, short
 from mtl_vision.runtime.render import common_limits
 from mtl_vision.runtime.results import RESULTS, Item, shard_file
 from mtl_vision.runtime.terminal import say
+from mtl_vision.runtime.video import is_camera, is_video
 
 DONE, SOME_FAILED, STOPPED, SIGNALLED = 0, 2, 3, 128  # + the signal's number
 SHOWN = 5  # failures named at the end
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--range takes two numbers of 0 or more, the nearer one first; found {found}")
     try:
         model = open_model(args.model, args.threads, args.provider, args.tasks, say)
-        return _run_images(args, model, parser.prog)
+        videos = [path for path in args.paths if is_video(path)]
+        return _run_videos(args, model, parser.prog) if videos else _run_images(args, model, parser.prog)
     except KeyboardInterrupt:
         return SIGNALLED + signal.SIGINT
     except (ModelError, OSError, ValueError) as error:
@@ -49,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_images(args: argparse.Namespace, model: Model, program: str) -> int:
     """Returns the exit code. Raises what says that nothing could start."""
+    if args.every or args.preview is not None:
+        raise ValueError("--every and --preview are for videos and cameras: leave them out")
     limits = common_limits(model.manifest, args.range) if args.range or args.full_range else None
     items, options = _items(args, model), {}
     for name in ("save", "raw", "resume", "batch", "max_pixels", "fov", "focal", "quiet"):
@@ -70,6 +74,39 @@ def _run_images(args: argparse.Namespace, model: Model, program: str) -> int:
         say(f"{program}: {after}: {summary.stopped}; when that is put right, --resume does the rest")
         return STOPPED
     if signals and done < len(items):
+        return SIGNALLED + signals[0]
+    return SOME_FAILED if summary.failed else DONE
+
+
+def _run_videos(args: argparse.Namespace, model: Model, program: str) -> int:
+    """As `_run_images`, for videos and cameras."""
+    from mtl_vision.runtime.frames import run_videos
+    from mtl_vision.runtime.preview import Preview  # here: a server takes time to import
+
+    if others := [str(path) for path in args.paths if not is_video(path)]:
+        found = ", ".join(others)
+        raise ValueError(f"expected videos alone, found {found}; give images in a call of their own")
+    for name in ("resume", "shard"):
+        if getattr(args, name):
+            raise ValueError(f"a video is done as a whole: leave out --{name}")
+    limits = common_limits(model.manifest, args.range) if args.range or args.full_range else None
+    items = [Item(path, str(path).replace(":", "")) for path in args.paths if is_camera(path)]
+    items += collect([path for path in args.paths if not is_camera(path)], args.out)
+    options = {name: getattr(args, name) for name in ("save", "raw", "max_pixels", "fov", "focal", "quiet")}
+    with ExitStack() as stack:
+        preview = None if args.preview is None else stack.enter_context(Preview(args.preview))
+        if preview is not None:
+            say(f"preview at http://localhost:{preview.port}")
+        signals = stack.enter_context(_finishing())
+        stack.enter_context(quiet_decoders())
+        options |= {"every": args.every or 1, "limits": limits, "preview": preview}
+        summary = run_videos(model, items, args.out, **options, stopped=lambda: bool(signals))
+    if not args.quiet:
+        _report(summary, args.out, model, RESULTS, "frame")
+    if summary.stopped:
+        say(f"{program}: stopped after {summary.done} frames: {summary.stopped}")
+        return STOPPED
+    if signals and not all(is_camera(path) for path in args.paths):  # nothing else ends a camera
         return SIGNALLED + signals[0]
     return SOME_FAILED if summary.failed else DONE
 
@@ -118,9 +155,9 @@ def _finishing() -> Iterator[list[int]]:
         restore()
 
 
-def _report(summary: Summary, out: Path, model: Model, results: str) -> None:
+def _report(summary: Summary, out: Path, model: Model, results: str, unit: str = "image") -> None:
     count = summary.done + len(summary.failed)
-    speed = f"{count / summary.seconds:.1f} images/s" if count else "none in this call"
+    speed = f"{count / summary.seconds:.1f} {unit}s/s" if count else "none in this call"
     before = f" and {summary.before} before" if summary.before else ""
     totals = f"{summary.done} done{before}, {len(summary.failed)} failed, {speed} on {short(model.provider)}"
     say(f"{totals}; results in {out} ({results} lists them)", sys.stdout)

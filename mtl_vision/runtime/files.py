@@ -54,7 +54,8 @@ def _checked_size(status: os.stat_result, path: str | Path, most: int) -> int:
     return status.st_size
 
 
-def _partial(suffix: str = "") -> str:
+def partial_name(suffix: str = "") -> str:
+    """The name of a temporary file, which `sweep` knows."""
     return f".{uuid4().hex[:12]}.partial{suffix}"  # short: a long name must still fit
 
 
@@ -66,7 +67,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     `path`.
     """
     path = Path(path)
-    temporary = path.with_name(_partial(path.suffix))
+    temporary = path.with_name(partial_name(path.suffix))
     try:
         yield temporary
         temporary.replace(path)
@@ -97,10 +98,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, "expected a folder, found a file", str(path.parent)) from error
     remove_abandoned(path.parent)
-    work = path.with_name(_partial())
+    work = path.with_name(partial_name())
     try:
         while (held := _made_and_locked(work)) is None:
-            work = path.with_name(_partial())
+            work = path.with_name(partial_name())
         with held:
             yield work
             with suppress(OSError):  # some systems do not remove open files

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -139,6 +139,10 @@ class Kind(ABC):
     def limits(self, array: np.ndarray) -> Limits | None:
         """The range of values that colours span; None where there is none."""
         return None
+
+    def summary(self, array: np.ndarray, output: Output) -> dict[str, Any]:
+        """A map in a few figures, as JSON has them: the share of pixels that carry a value, and what a kind adds."""
+        return {"valid": round(float(self.valid(array).mean()), 4)}
 
     @abstractmethod
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:

@@ -1,6 +1,7 @@
 """One class id a pixel."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -101,6 +102,13 @@ class LabelMap(Kind):
 
     def longest_key(self, output: Output, width: int) -> int:
         return len(self.key([np.array([*range(len(output.classes)), IGNORE], np.uint8)], output, None, width))
+
+    def summary(self, array: np.ndarray, output: Output) -> dict[str, Any]:
+        """With the share of pixels of each class that occurs, by its name."""
+        counts = np.bincount(array.ravel(), minlength=IGNORE + 1)[:IGNORE]
+        names = dict(enumerate(output.classes))
+        shares = {names.get(i, str(i)): round(n / array.size, 4) for i, n in enumerate(counts.tolist()) if n}
+        return super().summary(array, output) | {"shares": shares}
 
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         return palette_png(array, colour_table(output.palette))

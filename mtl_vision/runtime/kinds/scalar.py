@@ -1,6 +1,7 @@
 """One number a pixel: a non-negative one such as depth in metres, or a probability such as that of an edge."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,6 +52,13 @@ class ScalarMap(Kind):
             return None
         low, high = np.percentile(valid, (1, 99))
         return float(low), float(high)
+
+    def summary(self, array: np.ndarray, output: Output) -> dict[str, Any]:
+        """With the least, the middle and the largest value in `output.unit`; None where there is none."""
+        valid = array[self.valid(array)]
+        figures = (valid.min(), np.median(valid), valid.max()) if valid.size else (None,) * 3
+        named = zip(("min", "median", "max"), figures, strict=True)
+        return super().summary(array, output) | {k: v if v is None else round(float(v), 4) for k, v in named}
 
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
         low, high = limits or self.limits(array) or (0.0, 1.0)
