@@ -142,6 +142,7 @@ def _load(model: Path | bytes, threads: int, providers: Sequence[str]) -> onnxru
     options.intra_op_num_threads = threads
     # Waiting threads that spin take the cores from those that read and write images: 1.2 times slower on two cores
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_mem_pattern = False  # it keeps a second copy of the activations, and saves no time
     options.log_severity_level = 4  # errors come as exceptions
     try:
         source = model if isinstance(model, bytes) else str(model)
