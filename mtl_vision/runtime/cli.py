@@ -1,4 +1,4 @@
-"""The command line: run an exported model over files and folders of images."""
+"""The command line: run an exported model over images."""
 
 import argparse
 import math
@@ -6,57 +6,32 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mtl_vision.importing import handle
+from mtl_vision.runtime.arguments import DEPTH_MAPS, NOT_STARTED, make_parser
 from mtl_vision.runtime.contract import ModelError
-from mtl_vision.runtime.headers import MAX_PIXELS
+from mtl_vision.runtime.files import read_regular
 from mtl_vision.runtime.images import quiet_decoders
-from mtl_vision.runtime.inputs import collect
+from mtl_vision.runtime.inputs import collect, read_list, share
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.pipeline import OVERVIEW, Summary, endings, run
+from mtl_vision.runtime.providers import open_model, short
 from mtl_vision.runtime.render import common_limits
-from mtl_vision.runtime.results import RESULTS
-from mtl_vision.runtime.terminal import printable, say
+from mtl_vision.runtime.results import RESULTS, Item, shard_file
+from mtl_vision.runtime.terminal import say
+from mtl_vision.runtime.video import is_camera, is_video
 
-DONE, NOT_STARTED, SOME_FAILED, STOPPED, SIGNALLED = 0, 1, 2, 3, 128  # + the signal's number
+DONE, SOME_FAILED, STOPPED, SIGNALLED = 0, 2, 3, 128  # + the signal's number
 SHOWN = 5  # failures named at the end
-DEPTH_MAPS = "one channel of 16 bits or more, as depth maps have; name a file itself to run it"
-
-DESCRIPTION = """\
-Run an exported model over images, and write the results at each image's own size:
-  NAME.<scalar map>.png       16-bit, thousandths of the unit (depth: millimetres), 0 = invalid
-  NAME.<vector map>.png       8-bit RGB of (n + 1) / 2
-  NAME.<label map>.png        palette PNG: pixel values are class ids
-  NAME.<probability map>.png  8-bit grey, 255 = probability 1
-  NAME.overview.jpg           all side by side, to look at
-  NAME.points.ply             with `--save points`: a coloured point cloud, with normals where the model has them;
-                              x right, y down, z forward, metres; a point for each pixel (of a large image for each
-                              n-th of each n-th row, a million at most), none between the sides of a depth edge
-  results.jsonl               one line per image: status, size, time, files, error, camera
-In a folder, images of one channel with 16 bits or more are skipped: they are depth maps, not photos. Results of earlier
-runs are left out. A file that is named itself is always taken."""
-
-EPILOG = """\
-exit code: 0 all done; 2 some failed (results.jsonl says which and why);
-           1 nothing could start (bad model, no images, or none but depth maps, bad arguments, another process is
-             writing to DIR);
-           3 stopped early, as nothing more could be written (the disk is full);
-           130 interrupted (Ctrl-C), 143 terminated: images under way are finished, a second signal ends it at once.
-           What was finished is kept; after 3, 130 and 143 the same call with --resume does the rest."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(NOT_STARTED, printable(f"{self.prog}: {message}") + "\n")
+MAX_LIST = 2**30  # bytes of a list of paths
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, report. Returns the exit code; wrong arguments exit with code 1."""
-    parser = _arguments()
+    parser = make_parser()
     args = parser.parse_args(argv)
     if min(args.batch, args.max_pixels, 1 if args.threads is None else args.threads) < 1:
         parser.error("--batch, --max-pixels and --threads take whole numbers of 1 or more")
@@ -64,38 +39,96 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = " ".join(f"{value:g}" for value in args.range)
         parser.error(f"--range takes two numbers of 0 or more, the nearer one first; found {found}")
     try:
-        model = Model(args.model, args.threads)
-        limits = common_limits(model.manifest, args.range) if args.range or args.full_range else None
-        every = endings(model.manifest, [o.name for o in model.manifest.outputs] + [OVERVIEW], raw=True)
-        written = [f".{ending}" for ending in every]
-        report = (lambda text: None) if args.quiet else say
-        items = collect(args.paths, args.out, max(len(os.fsencode(ending)) for ending in written), report, written)
-        if not any(os.path.exists(item.path) for item in items):  # noqa: PTH110 - Path.exists raises for long names
-            raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
-        names = ("save", "raw", "resume", "batch", "max_pixels", "fov", "focal", "quiet")
-        options = {name: getattr(args, name) for name in names}
-        with _finishing() as signals, quiet_decoders():  # their words would tear the progress bar; errors say it
-            summary = run(model, items, args.out, **options, limits=limits, stopped=lambda: bool(signals))
+        model = open_model(args.model, args.threads, args.provider, args.tasks, say)
+        videos = [path for path in args.paths if is_video(path)]
+        return _run_videos(args, model, parser.prog) if videos else _run_images(args, model, parser.prog)
     except KeyboardInterrupt:
         return SIGNALLED + signal.SIGINT
     except (ModelError, OSError, ValueError) as error:
         say(f"{parser.prog}: {error}")
         return NOT_STARTED
+
+
+def _run_images(args: argparse.Namespace, model: Model, program: str) -> int:
+    """Returns the exit code. Raises what says that nothing could start."""
+    if args.every or args.preview is not None:
+        raise ValueError("--every and --preview are for videos and cameras: leave them out")
+    limits = common_limits(model.manifest, args.range) if args.range or args.full_range else None
+    items, options = _items(args, model), {}
+    for name in ("save", "raw", "resume", "batch", "max_pixels", "fov", "focal", "quiet"):
+        options[name] = getattr(args, name)
+    if args.shard:
+        items, options["results"] = share(items, *args.shard), shard_file(*args.shard)
+    with _finishing() as signals, quiet_decoders():  # their words would tear the progress bar; errors say it
+        summary = run(model, items, args.out, **options, limits=limits, stopped=lambda: bool(signals))
     done = summary.before + summary.done + len(summary.failed)
-    if done == 0 and summary.skipped == len(items):
+    if items and done == 0 and summary.skipped == len(items):
         where, many = ", ".join(map(str, args.paths)), f"all {len(items)} images have" if len(items) > 1 else "one has"
-        say(f"{parser.prog}: no photos in {where}: {many} {DEPTH_MAPS}")
+        say(f"{program}: no photos in {where}: {many} {DEPTH_MAPS}")
         return NOT_STARTED
     if not args.quiet:
-        _report(summary, args.out)
+        _report(summary, args.out, model, options.get("results", RESULTS))
     done += summary.skipped
     if summary.stopped:
         after = f"stopped after {done} of {len(items)} images"
-        say(f"{parser.prog}: {after}: {summary.stopped}; when that is put right, --resume does the rest")
+        say(f"{program}: {after}: {summary.stopped}; when that is put right, --resume does the rest")
         return STOPPED
     if signals and done < len(items):
         return SIGNALLED + signals[0]
     return SOME_FAILED if summary.failed else DONE
+
+
+def _run_videos(args: argparse.Namespace, model: Model, program: str) -> int:
+    """As `_run_images`, for videos and cameras."""
+    from mtl_vision.runtime.frames import run_videos
+    from mtl_vision.runtime.preview import Preview  # here: a server takes time to import
+
+    if others := [str(path) for path in args.paths if not is_video(path)]:
+        found = ", ".join(others)
+        raise ValueError(f"expected videos alone, found {found}; give images in a call of their own")
+    for name in ("resume", "shard"):
+        if getattr(args, name):
+            raise ValueError(f"a video is done as a whole: leave out --{name}")
+    limits = common_limits(model.manifest, args.range) if args.range or args.full_range else None
+    items = [Item(path, str(path).replace(":", "")) for path in args.paths if is_camera(path)]
+    items += collect([path for path in args.paths if not is_camera(path)], args.out)
+    options = {name: getattr(args, name) for name in ("save", "raw", "max_pixels", "fov", "focal", "quiet")}
+    with ExitStack() as stack:
+        preview = None if args.preview is None else stack.enter_context(Preview(args.preview))
+        if preview is not None:
+            say(f"preview at http://localhost:{preview.port}")
+        signals = stack.enter_context(_finishing())
+        stack.enter_context(quiet_decoders())
+        options |= {"every": args.every or 1, "limits": limits, "preview": preview}
+        summary = run_videos(model, items, args.out, **options, stopped=lambda: bool(signals))
+    if not args.quiet:
+        _report(summary, args.out, model, RESULTS, "frame")
+    if summary.stopped:
+        say(f"{program}: stopped after {summary.done} frames: {summary.stopped}")
+        return STOPPED
+    if signals and not all(is_camera(path) for path in args.paths):  # nothing else ends a camera
+        return SIGNALLED + signals[0]
+    return SOME_FAILED if summary.failed else DONE
+
+
+def _items(args: argparse.Namespace, model: Model) -> list[Item]:
+    """The images that are meant. Raises FileNotFoundError where there are none."""
+    every = endings(model.manifest, [o.name for o in model.manifest.outputs] + [OVERVIEW], raw=True)
+    written = [f".{ending}" for ending in every]
+    paths, listed = list[Path](), list[list[Path]]()
+    for path in args.paths:
+        if str(path) == "-":
+            listed.append(read_list(sys.stdin.buffer.read(MAX_LIST)))
+        elif str(path).startswith("@") and not os.path.lexists(path):
+            listed.append(read_list(read_regular(str(path)[1:], MAX_LIST)))
+        else:
+            paths.append(path)
+    report = (lambda text: None) if args.quiet else say
+    longest = max(len(os.fsencode(ending)) for ending in written)
+    items = collect(paths, args.out, longest, report, written, listed)
+    if not any(os.path.exists(item.path) for item in items):  # noqa: PTH110 - Path.exists raises for long names
+        raise FileNotFoundError(f"no images in {', '.join(map(str, args.paths))}")
+    return items
 
 
 @contextmanager
@@ -122,55 +155,12 @@ def _finishing() -> Iterator[list[int]]:
         restore()
 
 
-def _arguments() -> argparse.ArgumentParser:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog="mtl-infer", description=DESCRIPTION, epilog=EPILOG, formatter_class=layout)
-    parser.add_argument("model", metavar="MODEL.onnx", help="a model made by `mtl-export`")
-    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="images, or folders with images in them")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
-    parser.add_argument(
-        "--save", metavar="NAME", nargs="+", action="extend", help="keep only these: names of outputs, overview, points"
-    )
-    span = parser.add_mutually_exclusive_group()
-    same = "depth in metres that the colours of all overviews span, so that they can be compared, and make a film that "
-    same += (
-        "does not flicker; depth maps stay as they are; what --resume leaves out keeps its own (each image's own range)"
-    )
-    span.add_argument("--range", metavar=("NEAR", "FAR"), nargs=2, type=float, help=same)
-    full = "the same, with all that the model can give, such as 0 to 10 m"
-    span.add_argument("--full-range", action="store_true", help=full)
-    parser.add_argument("--raw", action="store_true", help="also keep the arrays, as NAME.npz (float32; labels uint8)")
-    parser.add_argument("--resume", action="store_true", help="leave out what an earlier such call has done")
-    parser.add_argument("--batch", metavar="N", type=int, default=1, help="images per run of the network (1)")
-    largest = f"most pixels of an image ({MAX_PIXELS:.1e}); one whose reading or results do not fit in memory fails too"
-    parser.add_argument("--max-pixels", metavar="N", type=_count, default=MAX_PIXELS, help=largest)
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of the network (one per core)")
-    lens = parser.add_mutually_exclusive_group()
-    fov = (
-        "the images' horizontal field of view, as they are shown; where their lens is not the training camera's, depth "
-        "is scaled by the ratio of focal lengths"
-    )
-    lens.add_argument("--fov", metavar="DEGREES", type=float, help=fov)
-    focal = "the same, as the focal length in pixels of the images at their own size"
-    lens.add_argument("--focal", metavar="PIXELS", type=float, help=focal)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, only failures")
-    return parser
-
-
-def _count(text: str) -> int:
-    """A whole number, which may be written as 2e8."""
-    with suppress(ValueError):
-        if float(text).is_integer():  # infinity is not
-            return int(float(text))
-    raise argparse.ArgumentTypeError(f"expected a whole number, found {text}")
-
-
-def _report(summary: Summary, out: Path) -> None:
+def _report(summary: Summary, out: Path, model: Model, results: str, unit: str = "image") -> None:
     count = summary.done + len(summary.failed)
-    speed = f"{count / summary.seconds:.1f} images/s" if count else "none in this call"
+    speed = f"{count / summary.seconds:.1f} {unit}s/s" if count else "none in this call"
     before = f" and {summary.before} before" if summary.before else ""
-    totals = f"{summary.done} done{before}, {len(summary.failed)} failed, {speed}"
-    say(f"{totals}; results in {out} ({RESULTS} lists them)", sys.stdout)
+    totals = f"{summary.done} done{before}, {len(summary.failed)} failed, {speed} on {short(model.provider)}"
+    say(f"{totals}; results in {out} ({results} lists them)", sys.stdout)
     if summary.skipped:
         say(f"  skipped: {summary.skipped} image{'s' * (summary.skipped > 1)} of {DEPTH_MAPS}", sys.stdout)
     for path, reason in summary.failed[:SHOWN]:

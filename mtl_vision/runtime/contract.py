@@ -7,8 +7,8 @@ one output a name listed here, each of a kind in `kinds.KINDS`. Since format ver
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from mtl_vision.runtime import checksum
@@ -81,6 +81,14 @@ class Manifest:
             ) from error
         manifest._check_names()
         return manifest
+
+    def only(self, names: Collection[str]) -> Self:
+        """The manifest of these outputs alone, in its own order. Raises ValueError for names that it has not."""
+        known = [output.name for output in self.outputs]
+        if not names or set(names) - set(known):
+            wrong = ", ".join(sorted(set(names) - set(known))) or "none"
+            raise ValueError(f"expected tasks of the model, which has {', '.join(known)}; found {wrong}")
+        return replace(self, outputs=[output for output in self.outputs if output.name in names])
 
     def _check_names(self) -> None:
         found = [("the resize rule is", self.resize, ("letterbox",))]

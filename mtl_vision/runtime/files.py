@@ -22,6 +22,10 @@ from mtl_vision.runtime.lock import LockedError, lock
 LONGEST = 255  # bytes of a file's name, on all common disks
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what an OSError has where no more can be written
 LOCK = ".lock"  # in a folder that is being made: held by its maker
+# Of 16-bit PNGs: OpenCV's own choice is as fast, and makes those of depth 1.8 times as large. Of 8-bit ones it is best.
+DEEP = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):
+    DEEP += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 _PARTIAL = re.compile(r"\.[0-9a-f]{12}\.partial(\..*)?")
 
 
@@ -50,7 +54,8 @@ def _checked_size(status: os.stat_result, path: str | Path, most: int) -> int:
     return status.st_size
 
 
-def _partial(suffix: str = "") -> str:
+def partial_name(suffix: str = "") -> str:
+    """The name of a temporary file, which `sweep` knows."""
     return f".{uuid4().hex[:12]}.partial{suffix}"  # short: a long name must still fit
 
 
@@ -62,7 +67,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     `path`.
     """
     path = Path(path)
-    temporary = path.with_name(_partial(path.suffix))
+    temporary = path.with_name(partial_name(path.suffix))
     try:
         yield temporary
         temporary.replace(path)
@@ -93,10 +98,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, "expected a folder, found a file", str(path.parent)) from error
     remove_abandoned(path.parent)
-    work = path.with_name(_partial())
+    work = path.with_name(partial_name())
     try:
         while (held := _made_and_locked(work)) is None:
-            work = path.with_name(_partial())
+            work = path.with_name(partial_name())
         with held:
             yield work
             with suppress(OSError):  # some systems do not remove open files
@@ -158,8 +163,9 @@ def shortened(name: str, most: int, always: bool = False) -> str:
 
 def png(pixels: np.ndarray) -> bytes:
     """Encode (H, W) or (H, W, 3) RGB, uint8 or uint16."""
-    bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels
-    return cv2.imencode(".png", np.ascontiguousarray(bgr))[1].tobytes()
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+    flags = DEEP if pixels.dtype == np.uint16 else ()
+    return cv2.imencode(".png", np.ascontiguousarray(bgr), flags)[1].tobytes()
 
 
 def palette_png(ids: np.ndarray, table: np.ndarray) -> bytes:
@@ -170,6 +176,9 @@ def palette_png(ids: np.ndarray, table: np.ndarray) -> bytes:
 
     height, width = ids.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits, 3 = indexed
-    rows = np.pad(ids, ((0, 0), (1, 0)))  # each row begins with its filter, 0 = none
-    body = chunk(b"PLTE", table.tobytes()) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 4))
+    rows = np.full((height, width + 1), 2, np.uint8)  # each row begins with its filter, 2 = less the row above
+    rows[0, 1:] = ids[0]
+    np.subtract(ids[1:], ids[:-1], out=rows[1:, 1:])
+    packer = zlib.compressobj(1, strategy=zlib.Z_RLE)  # level 4 without the filter: twice the time and the size
+    body = chunk(b"PLTE", table.tobytes()) + chunk(b"IDAT", packer.compress(rows.data) + packer.flush())
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")

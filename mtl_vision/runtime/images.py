@@ -23,6 +23,14 @@ MAX_FILE = 2**30  # bytes
 FILL = (124, 116, 104)  # the mean of ImageNet's pixels, RGB
 
 BAND = 2**18  # pixels
+# What OpenCV is asked for, by how much smaller; the decoder of JPEGs leaves the finer waves out
+REDUCED = {
+    1: cv2.IMREAD_UNCHANGED,
+    **{
+        n: getattr(cv2, f"IMREAD_REDUCED_COLOR_{n}") | cv2.IMREAD_IGNORE_ORIENTATION  # `decode_rgb` turns them
+        for n in (2, 4, 8)
+    },
+}
 
 _EXIF = re.compile(rb"(?:Exif\0\0|eXIf|EXIF.{4})(II\*\0|MM\0\*)", re.DOTALL)  # as in JPEG, PNG and WebP
 
@@ -77,9 +85,16 @@ def read_image(
     max_pixels: of the image. max_bytes: of memory that reading may take (`default_budget()`).
     Raises ImageError: missing, a folder, unreadable, empty, truncated, no image, float pixels, too large.
     """
+    return decode_rgb(*read_checked(path, max_pixels, max_bytes), fill)
+
+
+def read_checked(
+    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, max_bytes: int | None = None
+) -> tuple[bytes, Header]:
+    """The bytes of an image file and their header, before anything is decoded; limits and errors of `read_image`."""
     max_bytes = default_budget() if max_bytes is None else max_bytes
     data = read_bytes(path, file_size(path, max_bytes))
-    return decode_rgb(data, headers.check(data, max_bytes - len(data), max_pixels), fill)
+    return data, headers.check(data, max_bytes - len(data), max_pixels)
 
 
 def file_size(path: str | os.PathLike[str], most: int) -> int:
@@ -112,15 +127,16 @@ def _unreadable(error: OSError) -> ImageError:
     return ImageError(f"the file cannot be read: {error.strerror or error}")
 
 
-def decode(data: bytes, header: Header) -> np.ndarray:
+def decode(data: bytes, header: Header, reduce: int = 1) -> np.ndarray:
     """The pixels of an image file as OpenCV gives them (BGR, BGRA or gray), after `headers.check`.
 
+    reduce: 1, or 2, 4 or 8 to decode a JPEG at that part of its size, which takes a third of the time.
     Raises ImageError where the data are damaged in a way that the header does not show.
     """
     if header.format == "PNG":
         data = headers.bare(data)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCED[reduce])
     except cv2.error as error:
         raise ImageError(f"OpenCV cannot decode it ({' '.join(str(error).split())})") from error
     if pixels is None:
@@ -128,9 +144,9 @@ def decode(data: bytes, header: Header) -> np.ndarray:
     return pixels
 
 
-def decode_rgb(data: bytes, header: Header, fill: tuple[int, int, int]) -> np.ndarray:
-    """`read_image` for the bytes of a file, after `headers.check`."""
-    pixels = decode(data, header)
+def decode_rgb(data: bytes, header: Header, fill: tuple[int, int, int], reduce: int = 1) -> np.ndarray:
+    """`read_image` for the bytes of a file, after `headers.check`; reduce: as `decode` has it."""
+    pixels = decode(data, header, reduce)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"expected 8 or 16 bits a channel, found {pixels.dtype}; convert it to an 8-bit image")
     is_tiff = header.format == "TIFF"
@@ -140,6 +156,14 @@ def decode_rgb(data: bytes, header: Header, fill: tuple[int, int, int]) -> np.nd
     rgb = _to_rgb(pixels, fill, premultiplied=is_tiff and pixels.dtype == np.uint8)
     del pixels  # what follows may take as much again
     return np.ascontiguousarray(rgb if is_tiff else _turn(rgb, _orientation(data)))
+
+
+def reduction(header: Header, enough: float) -> int:
+    """By how much, 1, 2, 4 or 8, an image may be decoded smaller: to `enough` of its size or more, in whole pixels."""
+    if header.format != "JPEG":
+        return 1
+    sides = header.width, header.height
+    return max(n for n in REDUCED if n == 1 or (enough * n <= 1 and all(side % n == 0 for side in sides)))
 
 
 def _is_flat(pixels: np.ndarray) -> bool:

@@ -3,13 +3,15 @@
 import os
 import unicodedata
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import count
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from glob import has_magic, iglob
+from itertools import count, takewhile
 from pathlib import Path
 
 from mtl_vision.runtime.files import LONGEST, shortened
 from mtl_vision.runtime.images import SUFFIXES
-from mtl_vision.runtime.results import RESULTS, Item, written_in
+from mtl_vision.runtime.results import RESULTS, Item, is_results, written_in
 
 File = tuple[Path, Path, bool]  # an image, the folder that its name begins below, whether it was found there
 
@@ -20,10 +22,13 @@ def collect(
     ending: int = len(".segmentation.png"),
     report: Callable[[str], None] = lambda text: None,
     written: Collection[str] = (),
+    listed: Iterable[Sequence[Path]] = (),
 ) -> list[Item]:
     """The images in files and folders, each once, in the order given, folders sorted.
 
-    A file that is named is always taken, image or not, there or not. A folder is searched with all folders in it for
+    A pattern (`photos/**/*.jpg`) stands for the images that it matches, as if found in the folder before its first
+    wildcard. listed: paths of lists; their names begin below the folder that a list's paths have in common. A file that
+    is named is always taken, image or not, there or not. A folder is searched with all folders in it for
     known suffixes, in any case; hidden files and folders and the folder `out` are left out, and so are the results of
     earlier runs: files in and below a folder with a `results.jsonl` that end as that run's did, or as `written` says
     that a run's do (".depth.png"). Links to folders are followed last, to each folder once. The name is the path below
@@ -34,16 +39,59 @@ def collect(
     """
     out_path = os.path.realpath(out)
     found: dict[str, File] = {}
-    for path in map(Path, paths):
+
+    def add(path: Path, root: Path, by_pattern: bool = False) -> None:
         if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises an error for a name that is too long
             real = os.path.realpath(path)
-            found[real] = (*found.get(real, (path, path.parent))[:2], False)
-            continue
-        if os.path.realpath(path) == out_path:
+            if not by_pattern:
+                found[real] = (*found.get(real, (path, root))[:2], False)
+            elif path.suffix.lower() in SUFFIXES and not real.startswith(os.path.join(out_path, "")):  # noqa: PTH118
+                found.setdefault(real, (path, root, True))
+            return
+        if os.path.realpath(path) == out_path and not by_pattern:
             raise ValueError(f"'{path}' is both an input and the output folder; choose another output folder")
         for file in _walk(path, out_path, frozenset(written), report):
-            found.setdefault(os.path.realpath(file), (file, path, True))
+            found.setdefault(os.path.realpath(file), (file, root if by_pattern else path, True))
+
+    for path in map(Path, paths):
+        if matches := _matches(path):
+            for match in matches:
+                add(match, _before_wildcards(path), by_pattern=True)
+        else:
+            add(path, path.parent)
+    for paths_of_list in listed:
+        root = _common_folder(paths_of_list)
+        for path in paths_of_list:
+            add(path, root or path.parent)
     return _named(list(found.values()), ending, report)
+
+
+def share(items: Iterable[Item], shard: int, count: int) -> list[Item]:
+    """One of `count` shards, 1 to `count`: each image is in one of them, by its place among all in their order."""
+    return sorted(items, key=lambda item: str(item.path))[shard - 1 :: count]
+
+
+def read_list(text: bytes) -> list[Path]:
+    """The paths of a list: one a line, relative ones from where the program was called."""
+    return [Path(os.fsdecode(line)) for line in text.splitlines() if line.strip()]
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """What a pattern matches; nothing where it has no wildcard, or is itself the name of a file."""
+    if not has_magic(str(pattern)) or os.path.lexists(pattern):
+        return []
+    return [Path(name) for name in sorted(iglob(str(pattern), recursive=True))]  # noqa: PTH207 - a Path cannot glob itself
+
+
+def _before_wildcards(pattern: Path) -> Path:
+    return Path(*takewhile(lambda part: not has_magic(part), pattern.parts))
+
+
+def _common_folder(paths: Sequence[Path]) -> Path | None:
+    """The folder that all of a list's paths lie below; None where there is none, as on two drives."""
+    with suppress(ValueError):
+        return Path(os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths]))  # noqa: PTH100, PTH120
+    return None
 
 
 def _walk(folder: Path, out: str, written: frozenset[str], report: Callable[[str], None]) -> Iterator[Path]:
@@ -103,7 +151,9 @@ def _named(files: list[File], ending: int, report: Callable[[str], None]) -> lis
 
     def fitting(name: str) -> str:
         *folders, last = name.split("/")
-        fits = [shortened(f, LONGEST, always=_key(f) == RESULTS) for f in folders] + [shortened(last, LONGEST - ending)]
+        fits = [shortened(f, LONGEST, always=is_results(_key(f))) for f in folders] + [
+            shortened(last, LONGEST - ending)
+        ]
         if (fit := "/".join(fits)) != name:
             made.add(fit)
         return fit
@@ -111,7 +161,7 @@ def _named(files: list[File], ending: int, report: Callable[[str], None]) -> lis
     fronts = {root: Path(os.path.realpath(root)).name for root in {root for _, root, _ in files}}
     choices = []
     for path, root, _ in files:
-        below = path.relative_to(root)
+        below = Path(os.path.relpath(path, root))  # never with a "..", however the path is written
         plain = (below.with_suffix(""), below, Path(fronts[root], below))
         choices.append([fitting(name.as_posix()) for name in plain])
     counts = Counter(_key(name) for names in choices for name in set(names))

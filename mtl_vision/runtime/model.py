@@ -1,15 +1,19 @@
 """An exported model, ready to run: the ONNX graph in onnxruntime, and its manifest."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
+from mtl_vision.runtime import checksum
 from mtl_vision.runtime.checksum import is_intact
 from mtl_vision.runtime.contract import MANIFEST_KEY, Manifest, ModelError, one_line
 from mtl_vision.runtime.kinds import KINDS
 from mtl_vision.runtime.predictor import Predictor
+from mtl_vision.runtime.prune import pruned
 
 INPUT = "image"
 CPU = ("CPUExecutionProvider",)
@@ -22,12 +26,19 @@ class Model(Predictor):
 
     Several threads may use one model: onnxruntime's runs allow it, and nothing else is kept between calls.
     threads: how many the network computes with, 1 to 256 (default: onnxruntime's choice, one per core).
-    providers: onnxruntime's execution providers, the preferred one first.
+    providers: onnxruntime's execution providers, the preferred one first. tasks: names of outputs to compute; the rest
+    of the graph is left out, and the manifest lists these alone.
     Raises ModelError when the file is missing, damaged, no ONNX, without a manifest of a version that this runtime
-    reads, or not as it says; ValueError for other `threads`.
+    reads, or not as it says; ValueError for other `threads` and `tasks`.
     """
 
-    def __init__(self, path: str | Path, threads: int | None = None, providers: Sequence[str] = CPU) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        threads: int | None = None,
+        providers: Sequence[str] = CPU,
+        tasks: Collection[str] | None = None,
+    ) -> None:
         if threads is not None and not 1 <= threads <= MAX_THREADS:
             raise ValueError(f"threads is {threads}: expected 1 to {MAX_THREADS}")
         self.path = Path(path)
@@ -45,8 +56,18 @@ class Model(Predictor):
         self.manifest = Manifest.from_json(text)
         if intact is None and self.manifest.format_version > 1:
             raise damaged
+        self.checksum = json.loads(text).get(checksum.KEY) or sha256(self.path.read_bytes()).hexdigest()
+        if tasks is not None:
+            self.manifest = self.manifest.only(tasks)
+            part = pruned(self.path.read_bytes(), [output.name for output in self.manifest.outputs])
+            self._graph = _load(part, threads or 0, providers)
         self._names = [output.name for output in self.manifest.outputs]
         self._check()
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that onnxruntime took."""
+        return self._graph.get_providers()[0]
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Run a batch (N, H, W, 3) uint8 RGB of the manifest's size, or of multiples of its stride when dynamic.
@@ -113,7 +134,7 @@ def _is_intact(path: Path) -> bool | None:
         raise ModelError(f"'{path}' cannot be read: {error.strerror}") from error
 
 
-def _load(path: Path, threads: int, providers: Sequence[str]) -> onnxruntime.InferenceSession:
+def _load(model: Path | bytes, threads: int, providers: Sequence[str]) -> onnxruntime.InferenceSession:
     available = onnxruntime.get_available_providers()
     if unknown := set(providers) - set(available):
         raise ModelError(f"onnxruntime has no {sorted(unknown)} here; it has {available}")
@@ -121,8 +142,11 @@ def _load(path: Path, threads: int, providers: Sequence[str]) -> onnxruntime.Inf
     options.intra_op_num_threads = threads
     # Waiting threads that spin take the cores from those that read and write images: 1.2 times slower on two cores
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_mem_pattern = False  # it keeps a second copy of the activations, and saves no time
     options.log_severity_level = 4  # errors come as exceptions
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        source = model if isinstance(model, bytes) else str(model)
+        return onnxruntime.InferenceSession(source, options, providers=list(providers))
     except Exception as error:  # onnxruntime's own exceptions have no common base
-        raise ModelError(f"'{path}' is not an ONNX model that onnxruntime can load: {one_line(error)}") from error
+        name = "the part of the model that the tasks need" if isinstance(model, bytes) else f"'{model}'"
+        raise ModelError(f"{name} is not an ONNX model that onnxruntime can load: {one_line(error)}") from error

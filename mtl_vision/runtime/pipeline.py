@@ -22,9 +22,9 @@ from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError, NotAPhoto
 from mtl_vision.runtime.images import decode_rgb, file_size, read_bytes
 from mtl_vision.runtime.kinds import KINDS, Limits, Output, resize_pixels
 from mtl_vision.runtime.lens import Lens, View
-from mtl_vision.runtime.predictor import Predictor, Prepared, batches, prepare
+from mtl_vision.runtime.predictor import Predictor, Prepared, batches, decode_for, prepare
 from mtl_vision.runtime.render import draw, panel_size
-from mtl_vision.runtime.results import Item, Results
+from mtl_vision.runtime.results import OTHER_MODEL, RESULTS, Item, Results
 from mtl_vision.runtime.terminal import progress, say
 from mtl_vision.runtime.workers import ahead, stopping
 
@@ -41,6 +41,7 @@ class Job:
     path: Path
     name: str
     found: bool = False  # in a folder: what is no photo is skipped
+    model: str | None = None
     width: int | None = None
     height: int | None = None
     seconds: float = 0.0
@@ -57,7 +58,7 @@ class Job:
         """The job's line in the results."""
         status = "ok" if self.error is None else "skipped" if self.skipped else "failed"
         line = {"image": str(self.path), "status": status}
-        same = {key: getattr(self, key) for key in ("name", "width", "height", "files", "error")}
+        same = {key: getattr(self, key) for key in ("name", "width", "height", "files", "error", "model")}
         return line | same | (self.view.line() if self.view else {}) | {"seconds": round(self.seconds, 4)}
 
 
@@ -91,6 +92,7 @@ def run(
     focal: float | None = None,
     limits: Mapping[str, Limits] | None = None,
     quiet: bool = False,
+    results: str = RESULTS,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Run a model over image files and keep the results, at each image's own size, in the folder `out`.
@@ -98,16 +100,17 @@ def run(
     items: images and their names (pairs will do). One that was `found` in a folder is skipped when it is no photo: of
     one channel with 16 bits or more, as depth maps are. save: names of outputs, "overview" and "points", that are kept
     (all but the points). raw: also keep the arrays, as NAME.npz. resume: leave out the images that `results.jsonl`
-    lists as done, with this lens, and whose files are there; its lines stay, but for those of the images that are done
-    now. batch: images per run of the network: neighbours that it takes at one size. max_pixels: the most that an image
-    may have. fov or focal: of images of another lens than the training camera's, as `predict` has them. limits: by
-    output name, what the overviews' colours span, as `draw` takes it (each image's own). quiet: no progress bar.
-    stopped: called between batches; once true, what is under way is finished and the rest left.
+    lists as done, with this model and lens, and whose files are there; its lines stay, but for those of the images that
+    are done now. batch: images per run of the network: neighbours that it takes at one size. max_pixels: the most that
+    an image may have. fov or focal: of images of another lens than the training camera's, as `predict` has them.
+    limits: by output name, what the overviews' colours span, as `draw` takes it (each image's own). quiet: no progress
+    bar. results: the name of `results.jsonl`; a shard has its own (`shard_file`), so that several may write to `out` at
+    once. stopped: called between batches; once true, what is under way is finished and the rest left.
 
     `results.jsonl` gets a line for each image, in order, as soon as its files are written: image, status (ok, failed or
-    skipped), name, width, height, files, error (why, unless it is ok), seconds (of work on it, and of waiting for
-    memory), and, with points or a lens, camera (fx, fy, cx, cy in pixels of the image, and what they are from) and
-    depth_scale. An image that fails,
+    skipped), name, width, height, files, error (why, unless it is ok), model (the beginning of its checksum), seconds
+    (of work on it, and of waiting for memory), and, with points or a lens, camera (fx, fy, cx, cy in pixels of the
+    image, and what they are from) and depth_scale. An image that fails,
     in any step, does not stop the others; a full disk, or a `results.jsonl` that cannot be written on, ends the run,
     and the summary says so. Images share a `Budget` of memory: large ones wait for each other, one too large for it
     fails. Raises LockedError when another process writes to `out`, OSError when `out` or `results.jsonl` cannot be
@@ -126,13 +129,16 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     workers = min(8, (os.cpu_count() or 1) + 1)
     budget = Budget()
-    with Results(out) as results, stopping(ThreadPoolExecutor(workers)) as pool:
+    identity = model.checksum[:12] or None
+    with Results(out, results) as lines, stopping(ThreadPoolExecutor(workers)) as pool:
         names = endings(manifest, save, raw) if resume else None
-        left, before = results.start([Item(*item) for item in items], names, str(lens or Lens()))
+        left, before = lines.start([Item(*item) for item in items], names, str(lens or Lens()), identity)
+        if before[OTHER_MODEL] and not quiet:
+            say(f"{before[OTHER_MODEL]} images were done with another model: they are done again with this one")
         summary.before, summary.skipped = before["ok"], before["skipped"]
         read = ahead(
             pool,
-            lambda item: _attempt(Job(*item), _read, manifest, budget, max_pixels, save, raw, lens),
+            lambda item: _attempt(Job(*item, model=identity), _read, manifest, budget, max_pixels, save, raw, lens),
             left,
             workers + batch,
         )
@@ -142,7 +148,7 @@ def run(
         written = ahead(pool, lambda job: _attempt(job, _write, *kept), seen, workers)
         try:
             for job in progress(written, len(left), quiet):
-                results.add(job.line())
+                lines.add(job.line())
                 if job.error is None:
                     summary.done += 1
                 elif job.skipped:
@@ -212,10 +218,13 @@ def _read(
             header = check(data, budget.total - size, max_pixels, only_photos=job.found)
             _check_results(header, budget.total, _writing(manifest, save, raw, header.pixels))
             claims.enter_context(budget.claim(header.reading if large else header.reading + size))
-        image = decode_rgb(data, header, manifest.fill)
-        job.height, job.width = size = image.shape[0], image.shape[1]
-        job.prepared, job.shown = prepare(image, manifest, lens), resize_pixels(image, panel_size(size))
-        job.view, job.colours = job.prepared.view, points.sampled(image, size) if POINTS in save else None
+        image, size = decode_for(data, header, manifest)
+        job.height, job.width = size
+        job.prepared, job.shown = prepare(image, manifest, lens, size), resize_pixels(image, panel_size(size))
+        job.view = job.prepared.view
+        if POINTS in save:
+            whole = image if image.shape[:2] == size else decode_rgb(data, header, manifest.fill)
+            job.colours = points.sampled(whole, size)
 
 
 def _resized(manifest: Manifest, save: Collection[str], raw: bool) -> list[Output]:
@@ -277,7 +286,7 @@ def _write(
             keep(f"{POINTS}.ply", points.ply(points.cloud(depth, colours, job.view.camera, prepared.size, *normals)))
         if OVERVIEW in save:
             cropped = {name: prepared.crop(array) for name, array in maps.items()}
-            drawn = np.ascontiguousarray(draw(shown, cropped, manifest, prepared.size, limits)[..., ::-1])
+            drawn = cv2.cvtColor(draw(shown, cropped, manifest, prepared.size, limits), cv2.COLOR_RGB2BGR)
             keep(f"{OVERVIEW}.jpg", cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
         if raw:
             name = f"{job.name}.npz"

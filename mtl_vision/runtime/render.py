@@ -3,15 +3,14 @@
 import math
 from collections.abc import Mapping
 
-import cv2
 import numpy as np
 
 from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.images import AnyImage, as_rgb
 from mtl_vision.runtime.kinds import KINDS, Limits, Size, resize_pixels
-from mtl_vision.runtime.paint import LINE, MARGIN, PAPER, fitted, paper, write
+from mtl_vision.runtime.paint import LINE, MARGIN, fitted, paper, write
+from mtl_vision.runtime.predictor import PANEL
 
-PANEL = (400, 560)  # the longer side of a panel, pixels: smaller images are enlarged, larger ones shrunk
 KEY_WIDTH = 320  # a caption and its key need this much, however narrow the image
 WIDE = 7.0  # a row of panels wider than this many times its height becomes a grid
 
@@ -50,18 +49,16 @@ def draw(
     keys = max(key.shape[0] for _, _, key in cells)
     if limits is not None:
         keys = max([keys, *(KINDS[o.kind].longest_key(o, width) for o in manifest.outputs if o.name in maps)])
-    panels = []
     top, key_top = MARGIN + LINE, MARGIN + LINE + size[0]
-    for caption, shown, key in cells:
-        panel = paper(key_top + keys, MARGIN + width)
-        write(panel[MARGIN:], fitted(caption, width), MARGIN)
-        panel[top:key_top, MARGIN : MARGIN + size[1]] = shown
-        panel[key_top : key_top + key.shape[0], MARGIN:] = key
-        panels.append(panel)
-    columns = _columns(len(panels), panels[0].shape[:2])
-    panels += [np.full_like(panels[0], 255)] * (-len(panels) % columns)
-    rows = [np.hstack(panels[i : i + columns]) for i in range(0, len(panels), columns)]
-    return cv2.copyMakeBorder(np.vstack(rows), 0, MARGIN, 0, MARGIN, cv2.BORDER_CONSTANT, value=PAPER)
+    H, W = panel = key_top + keys, MARGIN + width
+    columns = _columns(len(cells), panel)
+    drawn = paper(-(-len(cells) // columns) * H + MARGIN, columns * W + MARGIN)
+    for i, (caption, shown, key) in enumerate(cells):
+        place = drawn[i // columns * H :, i % columns * W :][:H, :W]
+        write(place[MARGIN:], fitted(caption, width), MARGIN)
+        place[top:key_top, MARGIN : MARGIN + size[1]] = shown
+        place[key_top : key_top + key.shape[0], MARGIN:] = key
+    return drawn
 
 
 def common_limits(manifest: Manifest, given: Limits | None = None) -> dict[str, Limits]:

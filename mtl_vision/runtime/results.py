@@ -3,9 +3,12 @@
 import errno
 import json
 import os
+import re
+import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from io import FileIO
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -15,8 +18,20 @@ from mtl_vision.runtime.lens import MANIFEST, made_with
 from mtl_vision.runtime.lock import LockedError, lock
 
 RESULTS = "results.jsonl"
+OTHER_MODEL = "other model"
+PATIENCE = 10.0  # seconds that a shard waits for others to begin
 FIRST = 2**16  # bytes of an earlier run's lines that say what it wrote
 Line = dict[str, Any]
+
+
+def shard_file(shard: int, count: int) -> str:
+    """The name of the results of one shard of so many."""
+    return f"results.{shard}-of-{count}.jsonl"
+
+
+def is_results(name: str) -> bool:
+    """Whether a file of this name, in lower case, holds results."""
+    return bool(re.fullmatch(r"results(\.\d+-of-\d+)?\.jsonl", name))
 
 
 class Item(NamedTuple):
@@ -33,49 +48,82 @@ class Item(NamedTuple):
 class Results:
     """The lines of the folder `out`, open to add to, and locked until they are closed. What is there stays at first.
 
+    name: the file's; of a shard, its own (`shard_file`). Shards may write to one folder at once: they share the lock of
+    `results.jsonl`, which another run must have for itself.
     Raises LockedError where another process has them, OSError where they cannot be opened.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.out, self.path = out, out / RESULTS
-        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
-            found = "a link" if self.path.is_symlink() else "a folder" if self.path.is_dir() else "a device or a pipe"
-            raise OSError(f"'{self.path}' is {found}: expected a file; remove it, or choose another output folder")
-        self._file = self.path.open("a+b", buffering=0)  # what is written is on its way to the disk at once
-        try:
-            lock(self._file)
-        except LockedError as error:
-            self._file.close()
-            raise LockedError(
-                f"another process is writing its results to '{out}': wait until it ends, or choose another folder"
-            ) from error
+    def __init__(self, out: Path, name: str = RESULTS) -> None:
+        self.out, self.path = out, out / name
+        self._stack = ExitStack()
+        with self._stack:
+            self._common = self._opened(out / RESULTS)
+            self._file = self._common if name == RESULTS else self._opened(self.path)
+            try:
+                self._alone = self._locked(shared=name != RESULTS)
+                if name != RESULTS:
+                    lock(self._file)
+            except LockedError as error:
+                raise LockedError(
+                    f"another process is writing its results to '{out}': wait until it ends, or choose another folder"
+                ) from error
+            self._stack = self._stack.pop_all()
+
+    def _opened(self, path: Path) -> FileIO:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            found = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a device or a pipe"
+            raise OSError(f"'{path}' is {found}: expected a file; remove it, or choose another output folder")
+        # without a buffer: what is written is on its way to the disk at once
+        return self._stack.enter_context(path.open("a+b", buffering=0))
+
+    def _locked(self, shared: bool) -> bool:
+        """Lock the folder. Returns whether this is the only process: then what killed ones left may be removed."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return lock(self._common) or not shared
+            except LockedError:
+                if not shared:
+                    raise
+            try:
+                lock(self._common, shared=True)
+                return False
+            except LockedError:  # a shard has it for itself for as long as it removes such files
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        self._stack.close()
 
     def start(
-        self, items: Collection[Item], endings: list[str] | None, camera: str = MANIFEST
+        self, items: Collection[Item], endings: list[str] | None, camera: str = MANIFEST, model: str | None = None
     ) -> tuple[list[Item], Counter[str]]:
         """Drop the lines of an earlier run, and its temporary files in the folders of the items.
 
         endings: those of the files that are kept of an image. With them the run is resumed: lines of images that are
         done and whose files are there stay, those of images that were skipped and are not named now, and those of other
-        images. camera: what cameras are known from; what was done with another is done again. Returns the items that
-        are left to do, and how many of the others have which status, ok or skipped.
+        images. camera: what cameras are known from; model: its checksum. What was done with another is done again.
+        Returns the items that are left to do, and how many of the others have which status, ok or skipped; with
+        OTHER_MODEL, how many were done with another model.
         """
-        for folder in {item.name.rpartition("/")[0] for item in items}:
+        for folder in {item.name.rpartition("/")[0] for item in items} if self._alone else ():
             with suppress(OSError):  # there is no such folder yet
                 sweep(self.out / folder)
+        if self._alone and self._common is not self._file:
+            lock(self._common, shared=True)  # the other shards may begin
         if endings is None:
             self._file.truncate(0)
             return list(items), Counter()
         named = {item.name: item for item in items}
         done: dict[str, str] = {}
+        other = 0
 
         def stays(line: Line) -> bool:
+            nonlocal other
             item, status = named.get(line["name"]), line.get("status")
             if item is None:
                 return True
@@ -83,12 +131,15 @@ class Results:
                 return False
             finished = status == "ok" and made_with(line) == camera
             finished = finished and all(_is_written(self.out / f"{item.name}.{ending}") for ending in endings)
+            if finished and line.get("model") != model:
+                other, finished = other + 1, False
             if finished or (status == "skipped" and item.found):
                 done[item.name] = str(status)
             return item.name in done
 
         self._keep(stays)
-        return [item for item in items if item.name not in done], Counter(done.values())
+        left = [item for item in items if item.name not in done]
+        return left, Counter({**Counter(done.values()), OTHER_MODEL: other})
 
     def _keep(self, stays: Callable[[Line], bool]) -> None:
         """Drop all lines but those that stay; torn ones never do."""

@@ -32,12 +32,15 @@ def say(text: object, stream: TextIO | None = None) -> None:
         os.close(null)
 
 
-def progress(items: Iterable[T], total: int, quiet: bool) -> Iterator[T]:
-    """The items as they come: with a bar on a terminal, elsewhere with a line now and then, and one at the end."""
+def progress(items: Iterable[T], total: int, quiet: bool, unit: str = "image") -> Iterator[T]:
+    """The items as they come: with a bar on a terminal, elsewhere with a line now and then, and one at the end.
+
+    total: 0 where it is not known.
+    """
     if quiet:
         yield from items
     elif sys.stderr is not None and sys.stderr.isatty():
-        yield from tqdm(items, total=total, unit="image", smoothing=0.1)
+        yield from tqdm(items, total=total or None, unit=unit, smoothing=0.1)
     else:
         started = last = time.monotonic()
         shown = 0
@@ -45,5 +48,6 @@ def progress(items: Iterable[T], total: int, quiet: bool) -> Iterator[T]:
             yield item
             now = time.monotonic()
             if count == total or (now - last >= PAUSE and (count - shown) * 100 >= total):
-                say(f"{count}/{total} images, {count / max(now - started, 1e-9):.1f} images/s")
+                of = f"{count}/{total}" if total else str(count)
+                say(f"{of} {unit}s, {count / max(now - started, 1e-9):.1f} {unit}s/s")
                 last, shown = now, count

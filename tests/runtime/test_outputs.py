@@ -98,8 +98,24 @@ def test_many_outputs_make_a_grid() -> None:
 
 
 def test_the_palette_png_is_small() -> None:
-    ids = np.zeros((480, 640), np.uint8)
-    assert len(KINDS["label_map"].encode(ids, SEGMENTATION)) < 1000 + len(zlib.compress(ids.tobytes()))
+    ids, palette = np.zeros((480, 640), np.uint8), 850
+    assert len(KINDS["label_map"].encode(ids, SEGMENTATION)) < 2500
+    for i in range(40):
+        cv2.circle(ids, (17 * i, 97 * i % 480), 20 + 2 * i, i % 7, -1)
+    data = KINDS["label_map"].encode(ids, SEGMENTATION)
+    assert len(data) - palette < 0.8 * len(zlib.compress(ids.tobytes(), 4))
+    colours = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_array_equal(colours, colour_table(SEGMENTATION.palette)[ids])
+
+
+def test_the_png_of_depth_is_small_and_exact() -> None:
+    """OpenCV's own choice makes it larger by 70 %."""
+    y, x = np.mgrid[:480, :640]
+    depth = (2 + np.sin(x / 90) + np.cos(y / 70) + 0.002 * x).astype(np.float32)
+    data = KINDS["scalar_map"].encode(depth, DEPTH)
+    stored = decoded(data)
+    np.testing.assert_array_equal(stored, np.rint(depth * 1000).astype(np.uint16))
+    assert len(data) < 0.8 * cv2.imencode(".png", stored)[1].nbytes
 
 
 def areas(shown: np.ndarray) -> dict[tuple[int, ...], int]:

@@ -94,6 +94,7 @@ def test_results_by_hand(model: Model, tmp_path: Path) -> None:
         "height": 30,
         "files": [*(f"a.{ending}" for ending in ENDINGS), "a.npz"],
         "error": None,
+        "model": model.checksum[:12],
     }
     assert sorted(p.name for p in out.iterdir()) == sorted([*line["files"], "results.jsonl"])
     depth = cv2.imread(str(out / "a.depth.png"), cv2.IMREAD_UNCHANGED)

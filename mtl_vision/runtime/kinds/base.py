@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -39,6 +39,13 @@ class Output:
     range: tuple[float, float] | None = None
     classes: list[str] = field(default_factory=list)
     palette: list[tuple[int, int, int]] = field(default_factory=list)
+
+
+def filled(rgb: np.ndarray, valid: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3), in place, with `colour` where nothing is valid (H, W)."""
+    if not valid.all():
+        rgb[~valid] = colour
+    return rgb
 
 
 class Kind(ABC):
@@ -132,6 +139,10 @@ class Kind(ABC):
     def limits(self, array: np.ndarray) -> Limits | None:
         """The range of values that colours span; None where there is none."""
         return None
+
+    def summary(self, array: np.ndarray, output: Output) -> dict[str, Any]:
+        """A map in a few figures, as JSON has them: the share of pixels that carry a value, and what a kind adds."""
+        return {"valid": round(float(self.valid(array).mean()), 4)}
 
     @abstractmethod
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:

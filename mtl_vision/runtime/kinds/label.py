@@ -1,6 +1,7 @@
 """One class id a pixel."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,7 +49,8 @@ class LabelMap(Kind):
         for i in np.unique(array):
             votes = resize_pixels((array == i).astype(np.float32), size)
             better = votes > most
-            most[better], winner[better] = votes[better], i
+            np.copyto(most, votes, where=better)  # a third of the time of most[better] = votes[better]
+            np.copyto(winner, i, where=better)
         return winner
 
     def zoom(self, array: np.ndarray, size: Size) -> np.ndarray:
@@ -63,7 +65,7 @@ class LabelMap(Kind):
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
         table = colour_table(palette)
         table[IGNORE] = INVALID
-        return table[array]
+        return table.take(array, axis=0)  # in less time than table[array]
 
     def to_tensor_layout(self, maps: np.ndarray) -> np.ndarray:
         return maps
@@ -100,6 +102,13 @@ class LabelMap(Kind):
 
     def longest_key(self, output: Output, width: int) -> int:
         return len(self.key([np.array([*range(len(output.classes)), IGNORE], np.uint8)], output, None, width))
+
+    def summary(self, array: np.ndarray, output: Output) -> dict[str, Any]:
+        """With the share of pixels of each class that occurs, by its name."""
+        counts = np.bincount(array.ravel(), minlength=IGNORE + 1)[:IGNORE]
+        names = dict(enumerate(output.classes))
+        shares = {names.get(i, str(i)): round(n / array.size, 4) for i, n in enumerate(counts.tolist()) if n}
+        return super().summary(array, output) | {"shares": shares}
 
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         return palette_png(array, colour_table(output.palette))

@@ -1,12 +1,13 @@
 """One number a pixel: a non-negative one such as depth in metres, or a probability such as that of an edge."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
 from mtl_vision.runtime.files import png
-from mtl_vision.runtime.kinds.base import INVALID, Kind, Limits, Output, Palette, Size, resize_pixels, warp
+from mtl_vision.runtime.kinds.base import INVALID, Kind, Limits, Output, Palette, Size, filled, resize_pixels, warp
 from mtl_vision.runtime.paint import bar, legend
 
 NEVER, CERTAIN = np.array((255, 255, 255), np.float32), np.array((0, 70, 190), np.float32)  # colours of 0 and of 1
@@ -52,11 +53,19 @@ class ScalarMap(Kind):
         low, high = np.percentile(valid, (1, 99))
         return float(low), float(high)
 
+    def summary(self, array: np.ndarray, output: Output) -> dict[str, Any]:
+        """With the least, the middle and the largest value in `output.unit`; None where there is none."""
+        valid = array[self.valid(array)]
+        figures = (valid.min(), np.median(valid), valid.max()) if valid.size else (None,) * 3
+        named = zip(("min", "median", "max"), figures, strict=True)
+        return super().summary(array, output) | {k: v if v is None else round(float(v), 4) for k, v in named}
+
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
         low, high = limits or self.limits(array) or (0.0, 1.0)
         level = np.clip((array - low) / max(high - low, 1e-6), 0, 1)
         near_is_bright = cv2.applyColorMap((255 * (1 - level)).astype(np.uint8), cv2.COLORMAP_INFERNO)
-        return np.where(self.valid(array)[..., None], near_is_bright[..., ::-1], INVALID)
+        rgb = cv2.cvtColor(near_is_bright, cv2.COLOR_BGR2RGB, dst=near_is_bright)
+        return filled(rgb, self.valid(array), INVALID)
 
     def key(self, maps: Sequence[np.ndarray], output: Output, limits: Limits | None, width: int) -> np.ndarray:
         low, high = limits = limits or (0.0, 1.0)
@@ -67,7 +76,10 @@ class ScalarMap(Kind):
 
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         """uint16 in thousandths of the unit (metres become millimetres), at most 65535; not a number becomes 0."""
-        return png(np.rint(np.nan_to_num(array * 1000.0)).clip(0, 65535).astype(np.uint16))
+        thousandths = array * 1000.0
+        np.fmax(thousandths, 0, out=thousandths)  # of a number and NaN, the number
+        np.minimum(thousandths, 65535, out=thousandths)
+        return png(np.rint(thousandths, out=thousandths).astype(np.uint16))
 
     def draw(
         self, array: np.ndarray, output: Output, size: Size, width: int, limits: Limits | None = None
@@ -95,7 +107,7 @@ class ProbabilityMap(ScalarMap):
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:
         share = np.clip(np.nan_to_num(array), 0, 1)[..., None]
         shown = np.rint(NEVER + (CERTAIN - NEVER) * share).astype(np.uint8)
-        return np.where(self.valid(array)[..., None], shown, INVALID)
+        return filled(shown, self.valid(array), INVALID)
 
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         """8-bit grey, 255 times the probability; invalid and not a number become 0."""

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from mtl_vision.runtime.files import png
-from mtl_vision.runtime.kinds.base import INVALID, Kind, Limits, Output, Palette, Size, resize_pixels, warp
+from mtl_vision.runtime.kinds.base import INVALID, Kind, Limits, Output, Palette, Size, filled, resize_pixels, warp
 from mtl_vision.runtime.paint import legend
 
 FULL_LENGTH = 32767  # what 1 becomes where maps are kept in 16 bits
@@ -69,7 +69,7 @@ class UnitVectorMap(Kind):
 
     def _rgb(self, array: np.ndarray, invalid: np.ndarray) -> np.ndarray:
         rgb = cv2.convertScaleAbs(array, alpha=127.5, beta=127.5)  # (n + 1) / 2 of 255, rounded
-        return np.where(self.valid(array)[..., None], rgb, invalid)
+        return filled(rgb, self.valid(array), invalid)
 
     def pack(self, array: np.ndarray) -> np.ndarray:
         return np.rint(array * FULL_LENGTH).astype(np.int16)

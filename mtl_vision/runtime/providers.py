@@ -1,0 +1,63 @@
+"""Where a network runs: onnxruntime's execution providers, chosen from those that are here."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import onnxruntime
+
+from mtl_vision.runtime.contract import ModelError
+from mtl_vision.runtime.model import Model
+
+PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+AUTO = "auto"
+ONLY_IF_ASKED = "tensorrt"  # it takes minutes to build its engine
+
+
+def choose(name: str, available: Sequence[str]) -> str:
+    """The provider of that name; of "auto", the first of PROVIDERS that is available."""
+    if name != AUTO:
+        return PROVIDERS[name]
+    found = (own for key, own in PROVIDERS.items() if own in available and key != ONLY_IF_ASKED)
+    return next(found, PROVIDERS["cpu"])
+
+
+def open_model(
+    path: str | Path,
+    threads: int | None = None,
+    provider: str = AUTO,
+    tasks: Collection[str] | None = None,
+    report: Callable[[str], object] = lambda text: None,
+) -> Model:
+    """The model on a provider, by its name in PROVIDERS; on the CPU where it cannot be made, which `report` is told.
+
+    Raises what `Model` does.
+    """
+    cpu, available = PROVIDERS["cpu"], onnxruntime.get_available_providers()
+    chosen = choose(provider, available)
+    if chosen == cpu:
+        return Model(path, threads, [cpu], tasks)
+    here = ", ".join(key for key, own in PROVIDERS.items() if own in available)
+    why = f"this onnxruntime has {here}"
+    if chosen in available:
+        try:
+            model = Model(path, threads, [chosen, cpu], tasks)
+            if model.provider == chosen:  # onnxruntime leaves out one that finds no device
+                return model
+            why = "onnxruntime could not start it, for want of a device or of its libraries"
+        except ModelError as error:
+            why = str(error)
+    model = Model(path, threads, [cpu], tasks)  # a model that does not run anywhere is an error
+    report(f"{short(chosen)} cannot be used ({why}): the network runs on the CPU")
+    return model
+
+
+def short(provider: str) -> str:
+    """A provider's name without what all have in common: CUDA, OpenVINO, CPU."""
+    return provider.removesuffix("ExecutionProvider")
