@@ -15,6 +15,7 @@ from mtl_vision.runtime.contract import ModelError
 from mtl_vision.runtime.headers import MAX_PIXELS
 from mtl_vision.runtime.images import quiet_decoders
 from mtl_vision.runtime.inputs import collect
+from mtl_vision.runtime.inspect import page
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.pipeline import OVERVIEW, Summary, endings, run
 from mtl_vision.runtime.render import common_limits
@@ -122,6 +123,17 @@ def _finishing() -> Iterator[list[int]]:
         restore()
 
 
+class _Inspect(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, namespace: object, values: Any, option: object = None) -> None:
+        try:
+            for line in page(values).splitlines():
+                say(line, sys.stdout)
+        except ModelError as error:
+            say(f"{parser.prog}: {error}")
+            parser.exit(NOT_STARTED)
+        parser.exit()
+
+
 def _arguments() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="mtl-infer", description=DESCRIPTION, epilog=EPILOG, formatter_class=layout)
@@ -153,6 +165,9 @@ def _arguments() -> argparse.ArgumentParser:
     lens.add_argument("--fov", metavar="DEGREES", type=float, help=fov)
     focal = "the same, as the focal length in pixels of the images at their own size"
     lens.add_argument("--focal", metavar="PIXELS", type=float, help=focal)
+    parser.add_argument(
+        "--inspect", metavar="MODEL.onnx", action=_Inspect, help="print what the model says about itself, and end"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, only failures")
     return parser
 

@@ -94,7 +94,7 @@ def without(key: str) -> str:
         ("{not json", "not readable"),
         ("[]", "not readable"),
         ("{}", "not readable"),
-        (changed(format_version=99), "version 99, this runtime reads 1 and 2: upgrade"),
+        (changed(format_version=99), "version 99, this runtime reads 1 to 3: upgrade"),
         (changed(format_version=0), "export the model again"),
         (without("height"), "incomplete"),
         (changed(outputs=["depth"]), "incomplete"),
