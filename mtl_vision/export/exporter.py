@@ -51,6 +51,9 @@ def export_run(
     """
     run = run if tasks is None else of_tasks(run, tasks)
     run = run if size is None else at_size(run, size)
+    if run.config.data.size != run.model.size:
+        trained = "x".join(map(str, run.model.size))
+        report(f"note: trained and measured at {trained}; at another size the network is worse: train at this one")
     module = Deployed(run, logits)
     images, source = sample_images(run)
     model, manifest = trace(run, module, dynamic_size, opset), make_manifest(run, dynamic_size, opset)
