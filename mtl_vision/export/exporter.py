@@ -20,7 +20,7 @@ from mtl_vision.export.narrow import at_size, of_tasks
 from mtl_vision.export.opset import OPSET
 from mtl_vision.export.quantize import quantize
 from mtl_vision.export.verify import VerifyError, smooth_noise, verify
-from mtl_vision.runtime.contract import Manifest
+from mtl_vision.runtime.contract import Manifest, ModelError
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.predictor import letterbox
 
@@ -85,7 +85,7 @@ def write_verified(
     write(model, manifest, failed)
     try:
         figures, cases = verify(failed, module, images)
-    except VerifyError as error:
+    except (VerifyError, ModelError) as error:  # a file that does not even load is no better
         raise VerifyError(f"{error}; the file is {failed}") from error
     verification = {
         "against": f"torch {torch.__version__}",
