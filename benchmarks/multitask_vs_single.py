@@ -21,7 +21,8 @@ from mtl_vision.datasets.classes import class_set
 from mtl_vision.datasets.description import Description
 from mtl_vision.engine.build import make_network, make_tasks
 from mtl_vision.engine.load import Trained
-from mtl_vision.export.graph import Deployed, make_manifest, trace, write
+from mtl_vision.export.deployed import Deployed
+from mtl_vision.export.graph import make_manifest, trace, write
 from mtl_vision.runtime.model import Model
 
 

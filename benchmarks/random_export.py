@@ -14,7 +14,8 @@ import torch
 from mtl_vision.config import Config, DataConfig, ModelConfig, TasksConfig
 from mtl_vision.datasets.description import Description
 from mtl_vision.engine.load import Trained
-from mtl_vision.export.graph import Deployed, make_manifest, trace, write
+from mtl_vision.export.deployed import Deployed
+from mtl_vision.export.graph import make_manifest, trace, write
 from mtl_vision.models import Network
 from mtl_vision.tasks import Depth, Normals, Segmentation, Task
 

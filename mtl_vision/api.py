@@ -12,8 +12,9 @@ from mtl_vision.engine import run as engine
 from mtl_vision.engine.device import pick_device
 from mtl_vision.engine.load import load_run
 from mtl_vision.engine.parse import resolve
+from mtl_vision.export.deployed import Deployed
 from mtl_vision.export.exporter import export_run
-from mtl_vision.export.graph import Deployed, make_manifest
+from mtl_vision.export.graph import make_manifest
 from mtl_vision.runtime.predictor import Predictor
 
 
@@ -35,14 +36,14 @@ class Run(Predictor):
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """images: (N, H, W, 3) uint8 RGB of the manifest's size. Returns a map an output, (N, H, W) or (N, H, W, 3)."""
         with torch.inference_mode():
-            maps = self._deployed(torch.from_numpy(images).to(self.device))
+            maps = self._deployed.maps(torch.from_numpy(images).to(self.device))
         return {name: array.cpu().numpy() for name, array in zip(self.trained.tasks, maps, strict=True)}
 
     def export(self, out: str | Path | None = None, **options: Any) -> Path:
         """Write and verify the ONNX file (default: model.onnx in the run directory); returns its path.
 
-        options: dynamic_size, logits, int8, as `mtl_vision.export.exporter.export_run` has them. Raises VerifyError
-        where onnxruntime and torch disagree.
+        options: tasks, size, dynamic_size, logits, fp16, int8, core, opset, as `mtl_vision.export.exporter.export_run`
+        has them. Raises VerifyError where onnxruntime and torch disagree.
         """
         path = self.folder / "model.onnx" if out is None else Path(out)
         export_run(load_run(self.folder), path, **options)

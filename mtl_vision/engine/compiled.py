@@ -2,8 +2,8 @@
 
 What is compiled together is run backward as a whole. So the decoder is left as it is: the way from z back to W, the
 weight that gradient norms are taken at, lies in it; and heads, which are run backward one by one, are compiled so. The
-network itself does not change: its names, evaluation and export stay. A W at the encoder lies in the compiled part: each
-norm there takes the backbone's whole way back, so that `balancer.place: backbone` costs less, or a larger `interval`.
+network itself does not change: its names, evaluation and export stay. A W at the encoder lies in the compiled part, of
+which each norm then takes the whole way back: `balancer.place: backbone` costs less, or a larger `interval`.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,52 +2,109 @@
 
 import statistics
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
+import torch
 
 from mtl_vision.datasets import DataError
 from mtl_vision.engine.build import data_root, open_split
 from mtl_vision.engine.load import Trained
-from mtl_vision.export.graph import OPSET, Deployed, make_manifest, trace, write
+from mtl_vision.export.deployed import Core, Deployed
+from mtl_vision.export.graph import make_manifest, trace, write
+from mtl_vision.export.half import in_half
+from mtl_vision.export.narrow import at_size, of_tasks
+from mtl_vision.export.opset import OPSET
 from mtl_vision.export.quantize import quantize
-from mtl_vision.export.verify import differences, smooth_noise, verify
+from mtl_vision.export.verify import VerifyError, smooth_noise, verify
+from mtl_vision.runtime.contract import Manifest, ModelError
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.predictor import letterbox
+
+Report = Callable[[str], object]
 
 
 def export_run(
     run: Trained,
     out: Path,
     *,
+    tasks: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
     dynamic_size: bool = False,
     logits: bool = False,
+    fp16: bool = False,
     int8: bool = False,
-    report: Callable[[str], object] = lambda line: None,
+    core: bool = False,
+    opset: int = OPSET,
+    report: Report = lambda line: None,
 ) -> None:
     """Write the ONNX file and compare it with the torch network on training images; `report` gets the figures.
 
-    dynamic_size: the file takes any size that is a multiple of the stride. logits: label maps come as logits
-    (N, C, H, W). int8: write an 8-bit copy beside it, OUT.int8.onnx. Raises VerifyError where they differ.
+    tasks: the heads that are kept (all). size: of the images (H, W), instead of the run's. dynamic_size: the file takes
+    any size that is a multiple of the stride. logits: label maps come as logits (N, C, H, W). fp16, int8, core: write
+    OUT.fp16.onnx, OUT.int8.onnx, OUT.core.onnx as well: in float16, in 8 bits, and of the form "core" (contract.py).
+    opset: 17 to 20. Raises VerifyError where a file differs from torch: then it is OUT.failed.onnx, and what was at OUT
+    stays. ValueError for what the run or the network does not have.
     """
+    run = run if tasks is None else of_tasks(run, tasks)
+    run = run if size is None else at_size(run, size)
+    if run.config.data.size != run.model.size:
+        trained = "x".join(map(str, run.model.size))
+        report(f"note: trained and measured at {trained}; at another size the network is worse: train at this one")
     module = Deployed(run, logits)
-    write(trace(run, module, dynamic_size), make_manifest(run, dynamic_size), out)
-    H, W = run.config.data.size
-    size = f"any size in steps of {run.model.multiple}" if dynamic_size else f"{H}x{W}"
-    report(f"{out}: opset {OPSET}, {out.stat().st_size / 1e6:.1f} MB, input {size}, outputs {', '.join(run.tasks)}")
     images, source = sample_images(run)
-    report(f"onnxruntime against torch, on {source}:")
-    for figure in verify(out, module, images):
-        report(f"  {figure}")
-    report(f"verified; {milliseconds(out):.1f} ms an image here (median, batch 1)")
+    model, manifest = trace(run, module, dynamic_size, opset), make_manifest(run, dynamic_size, opset)
+
+    def finish(path: Path, model: onnx.ModelProto, manifest: Manifest) -> None:
+        write_verified(path, model, manifest, module, images, source, report)
+
+    finish(out, model, manifest)
+    if fp16:
+        finish(out.with_suffix(".fp16.onnx"), in_half(model), replace(manifest, precision="float16"))
+    if core:
+        static = replace(manifest, form="core", dynamic_size=False)
+        finish(out.with_suffix(".core.onnx"), trace(run, Core(run), opset=opset), static)
     if int8:
-        small = out.with_suffix(".int8.onnx")
-        quantize(out, small, images)
-        size = f"{small.stat().st_size / 1e6:.1f} MB, {milliseconds(small):.1f} ms an image here"
-        report(f"\n{small}: {size}, calibrated on {source}\nagainst the float model:")
-        for figure in differences(out, small, images[:8]):
-            report(f"  {figure}")
+        finish(out.with_suffix(".int8.onnx"), quantize(out, images), replace(manifest, precision="int8"))
+
+
+def write_verified(
+    path: Path,
+    model: onnx.ModelProto,
+    manifest: Manifest,
+    module: Deployed,
+    images: np.ndarray,
+    source: str,
+    report: Report,
+) -> None:
+    """Write the file under another name, compare it with torch, and give it its name and the figures if they fit."""
+    failed = path.with_suffix(".failed.onnx")
+    write(model, manifest, failed)
+    try:
+        figures, cases = verify(failed, module, images)
+    except (VerifyError, ModelError) as error:  # a file that does not even load is no better
+        raise VerifyError(f"{error}; the file is {failed}") from error
+    verification = {
+        "against": f"torch {torch.__version__}",
+        "images": source,
+        "cases": cases,
+        "outputs": {figure.output.name: dict(figure) for figure in figures},
+    }
+    write(model, replace(manifest, verification=verification), path)
+    failed.unlink()
+    m = manifest
+    size = f"any size in steps of {m.stride}" if m.dynamic_size else f"{m.height}x{m.width}"
+    names = ", ".join(output.name for output in m.outputs)
+    report(
+        f"{path}: {m.precision}, opset {m.opset}, {path.stat().st_size / 1e6:.1f} MB, input {size}, outputs {names}\n"
+        f"onnxruntime against torch, on {source}, batches of {', '.join(cases)}, at most:"
+    )
+    for figure in figures:
+        report(f"  {figure}")
+    report(f"verified; {milliseconds(path):.1f} ms an image here (median, batch 1)")
 
 
 def sample_images(run: Trained, count: int = 32) -> tuple[np.ndarray, str]:

@@ -10,9 +10,6 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mtl_vision.export.graph import write
-from mtl_vision.runtime.model import Model
-
 
 class _Images(CalibrationDataReader):
     def __init__(self, images: np.ndarray) -> None:
@@ -22,13 +19,12 @@ class _Images(CalibrationDataReader):
         return next(self.batches, None)
 
 
-def quantize(path: Path, out: Path, images: np.ndarray) -> None:
-    """Write the 8-bit model of `path` to `out`, calibrated on images (N, H, W, 3) uint8 at the model's size.
+def quantize(path: Path, images: np.ndarray) -> onnx.ModelProto:
+    """The 8-bit model of `path`, calibrated on images (N, H, W, 3) uint8 at the model's size.
 
     The last layer of every head stays in float: what it gives is metres and directions, not features.
     """
     logging.getLogger().setLevel(logging.ERROR)
-    manifest = Model(path).manifest
     with tempfile.TemporaryDirectory() as folder:
         prepared, small = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
@@ -43,8 +39,7 @@ def quantize(path: Path, out: Path, images: np.ndarray) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        model = onnx.load(small)
-    write(model, manifest, out)
+        return onnx.load(small)
 
 
 def _last_convolutions(model: onnx.ModelProto) -> list[str]:

@@ -1,73 +1,113 @@
 """Compare the ONNX file with the torch network, output by output, in physical units."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from mtl_vision.export.graph import Deployed
-from mtl_vision.runtime.contract import Output
-from mtl_vision.runtime.kinds import KINDS
+from mtl_vision.export.deployed import Deployed
+from mtl_vision.runtime.contract import Manifest, Output
+from mtl_vision.runtime.kinds import KINDS, Size, resize_pixels
 from mtl_vision.runtime.model import Model
 
 BATCHES = (1, 2, 5)
+# How far a file of lower precision may differ, by kind: a figure of `compare`, and its limit. Scalars of a range count
+# by its hundredths: 0.02 m of 0 to 10 m.
+BUDGETS: Mapping[str, Mapping[str, tuple[str, float]]] = {
+    "float16": {
+        "scalar_map": ("mean_difference", 0.2),
+        "probability_map": ("mean_difference", 0.002),
+        "unit_vector_map": ("mean_degrees", 0.2),
+        "label_map": ("share_different", 0.02),
+    },
+    "int8": {
+        "scalar_map": ("mean_difference", 3.0),
+        "probability_map": ("mean_difference", 0.05),
+        "unit_vector_map": ("mean_degrees", 5.0),
+        "label_map": ("share_different", 0.1),
+    },
+}
 
 
 class VerifyError(Exception):
-    """Outputs differ; the message names them. The file stays where it is."""
+    """Outputs differ; the message names them."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One comparison: of a batch size, or of two files (0)."""
+    """One output's comparison, the worst of all cases. limit: a figure's name, and the most that it may be."""
 
-    batch: int
     output: Output
     values: Mapping[str, float]
+    limit: tuple[str, float]
+
+    @property
+    def fits(self) -> bool:
+        name, most = self.limit
+        return self.values[name] <= most  # NaN is beyond any limit
 
     def __str__(self) -> str:
         unit = KINDS[self.output.kind].unit
         unit = self.output.unit if unit is None else unit
         texts = "  ".join(f"{name} {value:.3g} {unit}".rstrip() for name, value in self.values.items())
-        return (f"batch {self.batch}  " if self.batch else "") + f"{self.output.name:<14}{texts}"
+        return f"{self.output.name:<14}{texts}  ({self.limit[0]} may be {self.limit[1]:.3g})"
+
+    def __iter__(self) -> Iterator[Any]:
+        """As the manifest has it."""
+        yield from {**self.values, "limit": list(self.limit)}.items()
 
 
-def verify(path: Path, module: Deployed, images: np.ndarray | None = None) -> list[Figure]:
-    """Compare on images (N, H, W, 3) uint8, or on smooth random ones. Raises VerifyError after all were compared."""
+def budget(output: Output, precision: str) -> tuple[str, float]:
+    """How far an output of a file of this precision may differ."""
+    kind = KINDS[output.kind]
+    if precision not in BUDGETS:
+        return kind.tolerance
+    name, limit = BUDGETS[precision][output.kind]
+    if output.kind == "scalar_map" and output.range:
+        limit *= (output.range[1] - output.range[0]) / 100
+    return name, limit
+
+
+def verify(path: Path, module: Deployed, images: np.ndarray) -> tuple[list[Figure], list[str]]:
+    """Compare the file with the torch network, on images (N, H, W, 3) uint8 in batches of several sizes.
+
+    Returns each output's worst figures, and the cases (NxHxW). Raises VerifyError, which names all outputs that differ.
+    """
     session = Model(path)
     m = session.manifest
-    figures: list[Figure] = []
-    failures: list[str] = []
-    for batch in BATCHES:
-        if images is None or m.dynamic_size:
-            side = m.stride * max(batch, 2)
-            taken = smooth_noise(batch, (side, side) if m.dynamic_size else (m.height, m.width))
-        else:
-            taken = images[np.arange(batch) % len(images)]
+    worst: dict[str, dict[str, float]] = {}
+    cases = []
+    for batch, size in zip(BATCHES, sizes(m), strict=True):
+        taken = np.stack([resize_pixels(images[i % len(images)], size) for i in range(len(cases), len(cases) + batch)])
+        cases.append("x".join(map(str, taken.shape[:3])))
         with torch.inference_mode():
             truth = module.maps(torch.from_numpy(taken))
         found = session.run(taken)
         for output, expected in zip(m.outputs, truth, strict=True):
-            kind = KINDS[output.kind]
-            values = kind.compare(found[output.name], expected.numpy())
-            figures.append(Figure(batch, output, values))
-            name, limit = kind.tolerance
-            if not values[name] <= limit:  # NaN is beyond any limit
-                failures.append(
-                    f"output '{output.name}' at batch {batch}: {name} is {values[name]:.4g}, limit {limit:g}"
-                )
-    if failures:
-        raise VerifyError("onnxruntime and torch disagree: " + "; ".join(failures))
-    return figures
+            values = KINDS[output.kind].compare(found[output.name], expected.numpy())
+            before = worst.get(output.name, values)
+            worst[output.name] = {name: float(np.maximum(before[name], value)) for name, value in values.items()}
+    figures = [Figure(output, worst[output.name], budget(output, m.precision)) for output in m.outputs]
+    if failures := [figure for figure in figures if not figure.fits]:
+        said = (
+            f"output '{figure.output.name}': {name} is {figure.values[name]:.4g}, limit {limit:g}"
+            for figure in failures
+            for name, limit in [figure.limit]
+        )
+        raise VerifyError(f"onnxruntime and torch disagree on batches of {', '.join(cases)}: {'; '.join(said)}")
+    return figures, cases
 
 
-def differences(a: Path, b: Path, images: np.ndarray) -> list[Figure]:
-    """How far two files differ, by output."""
-    first, second = Model(a), Model(b)
-    x, y = first.run(images), second.run(images)
-    return [Figure(0, o, KINDS[o.kind].compare(x[o.name], y[o.name])) for o in first.manifest.outputs]
+def sizes(m: Manifest) -> list[Size]:
+    """The sizes to compare at, one for each of BATCHES."""
+    if not m.dynamic_size:
+        return [(m.height, m.width)] * len(BATCHES)
+    steps = [max(round(side / m.stride), 2) for side in (m.height, m.width)]
+    shapes = [(steps[0], steps[1]), (steps[1] + 1, steps[0]), (2, 3)]
+    return [(h * m.stride, w * m.stride) for h, w in shapes]
 
 
 def smooth_noise(count: int, size: tuple[int, ...], seed: int = 0) -> np.ndarray:

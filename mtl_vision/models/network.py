@@ -164,17 +164,23 @@ class Network(nn.Module):
 
     def decode(self, z: Tensor, size: tuple[int, int], tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Predictions (B, C, H, W) of `tasks` (default: all) for images of size (H, W), in physical units."""
+        names = self.heads if tasks is None else tasks
+        return {name: self.tasks[name].activate(enlarged(self.raw(name, z, size), size)) for name in names}
+
+    def raw(self, task: str, z: Tensor, size: tuple[int, int]) -> Tensor:
+        """The map of a task's head (B, C, H / 4, W / 4) for images of size (H, W), without the padding's cells."""
         H, W = size
-        result = {}
-        for name in self.heads if tasks is None else tasks:
-            raw = self.heads[name](z)[..., : -(-H // 4), : -(-W // 4)]  # without the padding's cells
-            raw = upsample(raw, (raw.shape[-2] * 4, raw.shape[-1] * 4))[..., :H, :W]
-            result[name] = self.tasks[name].activate(raw)
-        return result
+        return self.heads[task](z)[..., : -(-H // 4), : -(-W // 4)]
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """decode(encode(image))."""
         return self.decode(self.encode(image), (image.shape[-2], image.shape[-1]))
+
+
+def enlarged(raw: Tensor, size: tuple[int, int]) -> Tensor:
+    """A head's map (B, C, H / 4, W / 4) at the images' size (H, W)."""
+    H, W = size
+    return upsample(raw, (raw.shape[-2] * 4, raw.shape[-1] * 4))[..., :H, :W]
 
 
 def unbuilt(base: type, part: Any) -> Any:

@@ -5,11 +5,13 @@ import re
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from mtl_vision.runtime.contract import ModelError
 from mtl_vision.runtime.headers import MAX_PIXELS
+from mtl_vision.runtime.inspect import page
 from mtl_vision.runtime.providers import AUTO, ONLY_IF_ASKED, PROVIDERS
-from mtl_vision.runtime.terminal import printable
+from mtl_vision.runtime.terminal import printable, say
 
 NOT_STARTED = 1  # the exit code
 DEPTH_MAPS = "one channel of 16 bits or more, as depth maps have; name a file itself to run it"
@@ -49,6 +51,17 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(NOT_STARTED, printable(f"{self.prog}: {message}") + "\n")
+
+
+class _Inspect(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, namespace: object, values: Any, option: object = None) -> None:
+        try:
+            for line in page(values).splitlines():
+                say(line, sys.stdout)
+        except ModelError as error:
+            say(f"{parser.prog}: {error}")
+            parser.exit(NOT_STARTED)
+        parser.exit()
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -99,6 +112,9 @@ def make_parser() -> argparse.ArgumentParser:
     lens.add_argument("--fov", metavar="DEGREES", type=float, help=fov)
     focal = "the same, as the focal length in pixels of the images at their own size"
     lens.add_argument("--focal", metavar="PIXELS", type=float, help=focal)
+    parser.add_argument(
+        "--inspect", metavar="MODEL.onnx", action=_Inspect, help="print what the model says about itself, and end"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary, only failures")
     return parser
 

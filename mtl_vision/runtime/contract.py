@@ -1,7 +1,11 @@
 """The contract between exporter and runtime: a JSON manifest inside the ONNX file.
 
-It is kept under `metadata_props[MANIFEST_KEY]`. The graph takes `image` (N, H, W, 3) uint8 RGB, unnormalised, and gives
-one output a name listed here, each of a kind in `kinds.KINDS`. Since format version 2 it has the file's checksum.
+It is kept under `metadata_props[MANIFEST_KEY]`. The graph gives one output a name listed here, each of a kind in
+`kinds.KINDS`. Of the form "full" it takes `image` (N, H, W, 3) uint8 RGB, unnormalised, and gives maps. Of the form
+"core" it takes `image` (1, 3, H', W') float32 RGB as (values - mean) / std, H' and W' the multiples of the stride from
+height and width upwards, the edge repeated below and to the right, and gives (1, C, height, width) float32: numbers,
+vectors of any length, or logits. Format version 2 brought the file's checksum, 3 what is said of form, precision and
+verification.
 """
 
 import json
@@ -15,8 +19,9 @@ from mtl_vision.runtime import checksum
 from mtl_vision.runtime.kinds import IGNORE, KINDS, Output
 
 MANIFEST_KEY = "mtl_vision"
-FORMAT_VERSION, READABLE = 2, (1, 2)  # 1 has no checksum
+FORMAT_VERSION, READABLE = 3, (1, 2, 3)  # 1 has no checksum
 MAX_SIDE, MAX_CHARACTERS = 2**13, 2**20  # of an input; of a manifest
+FORMS, PRECISIONS = ("full", "core"), ("", "float32", "float16", "int8")  # of the graph; of its weights, "": not said
 RESERVED = ("overview", "points", "file", "allow_pickle")  # no outputs' names: results', and two arguments of np.savez
 
 
@@ -34,9 +39,13 @@ def one_line(error: Exception) -> str:
 class Manifest:
     """What the file says about itself.
 
-    height, width: the size that the network was trained at, and the only one it takes unless `dynamic_size`.
+    height, width: the size that the network takes, the only one unless `dynamic_size`.
     stride: a dynamic size must be a multiple of it. resize: how an image is brought to size ("letterbox": scaled to
     fit, aspect kept, the rest filled with `fill`). intrinsics: (fx, fy, cx, cy) at height x width, where known.
+    trained_size: (H, W) that the network was trained and its metrics were measured at. form: "full" or "core". mean,
+    std: of RGB in 0..255, which a full graph normalises by and a core one is to be fed by. precision: of weights and
+    computation. opset: of the graph (0: not said). verification: what the file was compared with, and how far it was
+    off. What an older file does not say is None or empty.
     """
 
     outputs: list[Output]
@@ -49,6 +58,13 @@ class Manifest:
     intrinsics: tuple[float, float, float, float] | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    trained_size: tuple[int, int] | None = None
+    form: str = "full"
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    precision: str = ""
+    opset: int = 0
+    verification: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -68,7 +84,7 @@ class Manifest:
             if version not in READABLE:
                 raise ModelError(
                     f"the model's manifest has format version {version!r:.80}, this runtime reads "
-                    f"{' and '.join(map(str, READABLE))}: upgrade mtl-vision, or export the model again with this one"
+                    f"{READABLE[0]} to {READABLE[-1]}: upgrade mtl-vision, or export the model again with this one"
                 )
             _check(data, cls, _MANIFEST)
             for i, output in enumerate(data["outputs"]):
@@ -90,8 +106,14 @@ class Manifest:
             raise ValueError(f"expected tasks of the model, which has {', '.join(known)}; found {wrong}")
         return replace(self, outputs=[output for output in self.outputs if output.name in names])
 
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """What a core graph takes: height and width, each raised to a multiple of the stride."""
+        return -(-self.height // self.stride) * self.stride, -(-self.width // self.stride) * self.stride
+
     def _check_names(self) -> None:
-        found = [("the resize rule is", self.resize, ("letterbox",))]
+        found = [("the resize rule is", self.resize, ("letterbox",)), ("the graph's form is", self.form, FORMS)]
+        found += [("the precision is", self.precision, PRECISIONS)]
         found += [(f"output '{output.name}' is of kind", output.kind, KINDS) for output in self.outputs]
         for what, word, known in found:
             if word not in known:
@@ -99,6 +121,8 @@ class Manifest:
         names = [output.name for output in self.outputs]
         if len({name.casefold() for name in names}) < len(names):  # a disk may not tell A from a
             raise ModelError(f"expected outputs of different names, found {names}; export the model again")
+        if self.form == "core" and (self.mean is None or self.std is None or self.dynamic_size):
+            raise ModelError("a core graph has a mean, a std and one size, this manifest lacks one; export it again")
 
 
 def _whole(low: int, high: int) -> Callable[[Any], bool]:
@@ -111,6 +135,10 @@ def _list(fits: Callable[[Any], bool], low: int, high: int) -> Callable[[Any], b
 
 def _number(value: Any) -> bool:
     return type(value) in (int, float) and -math.inf < value < math.inf
+
+
+def _above_0(value: Any) -> bool:
+    return _number(value) and 1e-6 <= value <= 1e6
 
 
 def _text(value: Any) -> bool:
@@ -137,6 +165,13 @@ _MANIFEST = {
     "intrinsics": (lambda value: value is None or _list(_number, 4, 4)(value), "[fx, fy, cx, cy] or null"),
     "metrics": (lambda value: isinstance(value, dict), "a mapping"),
     "versions": (lambda value: isinstance(value, dict), "a mapping"),
+    "trained_size": (lambda value: value is None or _list(_SIDE[0], 2, 2)(value), "[height, width] or null"),
+    "form": _TEXT,
+    "mean": (lambda value: value is None or _list(_number, 3, 3)(value), "[red, green, blue] or null"),
+    "std": (lambda value: value is None or _list(_above_0, 3, 3)(value), "[red, green, blue] above 0, or null"),
+    "precision": _TEXT,
+    "opset": (_whole(0, 10**4), "a whole number"),
+    "verification": (lambda value: isinstance(value, dict), "a mapping"),
     "format_version": (_whole(1, FORMAT_VERSION), "a whole number"),
 }
 _OUTPUT = {
@@ -162,7 +197,8 @@ def _check(data: Any, cls: type, values: Mapping[str, tuple[Callable[[Any], bool
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
     """JSON has no tuples: give the fields that hold them their type back."""
-    data = {key: tuple(v) if key in ("range", "fill", "intrinsics") and v else v for key, v in data.items()}
+    tuples = ("range", "fill", "intrinsics", "trained_size", "mean", "std")
+    data = {key: tuple(v) if key in tuples and v else v for key, v in data.items()}
     if "palette" in data:
         data["palette"] = [tuple(colour) for colour in data["palette"]]
     return data

@@ -87,11 +87,28 @@ class Model(Predictor):
         return {output.name: KINDS[output.kind].from_graph(array, output) for output, array in outputs}
 
     def _run(self, images: np.ndarray) -> list[np.ndarray]:
-        """What the graph gives, in the order of the manifest's outputs. Raises ValueError when it has another form."""
-        arrays = [np.asarray(array) for array in self._graph.run(self._names, {INPUT: images})]
-        for output, array in zip(self.manifest.outputs, arrays, strict=True):
+        """The maps in the order of the manifest's outputs. Raises ValueError when the graph gives another form."""
+        outputs = self.manifest.outputs
+        if self.manifest.form == "core":
+            one_by_one = [self._graph.run(self._names, {INPUT: self._core_input(image)}) for image in images]
+            arrays = [
+                KINDS[output.kind].from_channels(np.concatenate(parts), output)
+                for parts, output in zip(zip(*one_by_one, strict=True), outputs, strict=True)
+            ]
+        else:
+            arrays = [np.asarray(array) for array in self._graph.run(self._names, {INPUT: images})]
+        for output, array in zip(outputs, arrays, strict=True):
             KINDS[output.kind].check_form(array, images.shape[:3], output)
         return arrays
+
+    def _core_input(self, image: np.ndarray) -> np.ndarray:
+        """What a core graph takes of an image (H, W, 3): (1, 3, H', W')."""
+        m = self.manifest
+        normalised = (image - np.array(m.mean, np.float32)) / np.array(m.std, np.float32)
+        bottom, right = m.padded_size[0] - m.height, m.padded_size[1] - m.width
+        return np.ascontiguousarray(
+            np.pad(normalised.transpose(2, 0, 1), ((0, 0), (0, bottom), (0, right)), "edge")[None]
+        )
 
     def _check(self) -> None:
         """Raise a ModelError when the graph is not as the manifest says, or does not run."""
@@ -101,16 +118,19 @@ class Model(Predictor):
                 f"the manifest lists outputs {sorted(missing)}, the graph gives {found}; export the model again"
             )
         inputs = [(one.name, one.type, len(one.shape)) for one in self._graph.get_inputs()]
-        if inputs != [(INPUT, "tensor(uint8)", 4)]:
+        axes, dtype = ("(1, 3, H, W)", "float") if m.form == "core" else ("(N, H, W, 3)", "uint8")
+        if inputs != [(INPUT, f"tensor({dtype})", 4)]:
             raise ModelError(
-                f"expected a graph of one input, '{INPUT}' (N, H, W, 3) of uint8, found (name, type, axes) {inputs}; "
+                f"expected a graph of one input, '{INPUT}' {axes} of {dtype}, found (name, type, axes) {inputs}; "
                 "export the model again"
             )
-        sides = self._graph.get_inputs()[0].shape[1:3]
-        expected = (None, None) if m.dynamic_size else (m.height, m.width)
+        shape = self._graph.get_inputs()[0].shape
+        sides = shape[2:4] if m.form == "core" else shape[1:3]
+        size = m.padded_size if m.form == "core" else (m.height, m.width)
+        expected = (None, None) if m.dynamic_size else size
         if any(isinstance(side, int) and side != want for side, want in zip(sides, expected, strict=True)):
             raise ModelError(
-                f"the manifest says input {m.height} x {m.width}, dynamic_size={m.dynamic_size}, the graph takes "
+                f"the manifest says input {size[0]} x {size[1]}, dynamic_size={m.dynamic_size}, the graph takes "
                 f"{sides}; export the model again"
             )
         try:

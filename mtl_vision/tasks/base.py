@@ -39,13 +39,15 @@ class Task(ABC):
     """One dense prediction.
 
     name: also its target's. figures: its metrics by short name; one is the main one. classification: the loss is a
-    cross-entropy. of_classes: the constructor takes the data's `classes` and `palette`. channels: of the head's map.
-    loss_function: what `loss` calls. sums_shape: of the sums that the metrics are computed from.
+    cross-entropy. of_largest: the map is the index of the raw map's largest channel, in each pixel. of_classes: the
+    constructor takes the data's `classes` and `palette`. channels: of the head's map. loss_function: what `loss` calls.
+    sums_shape: of the sums that the metrics are computed from.
     """
 
     name: ClassVar[str]
     figures: ClassVar[Mapping[str, Figure]]
     classification: ClassVar[bool] = False
+    of_largest: ClassVar[bool] = False
     of_classes: ClassVar[bool] = False
     channels: int
     loss_function: Loss

@@ -63,6 +63,7 @@ class Segmentation(Task):
         "pixel_accuracy": Figure("%", True, nine=True),
     }
     classification = True
+    of_largest = True
     of_classes = True
 
     def __init__(

@@ -22,6 +22,7 @@ REPO = Path(__file__).parents[2]
         (["processes.py", "--size=48x64"], "two_process_ratio"),
         (["ema.py", "--backbone=test_resnet", "--size=48x64"], "time_ratio.ema"),
         (["training.py", "--backbone=test_resnet", "--size=48x64", "--only", "loop", "bf16"], "loop_ratio"),
+        (["graph.py", "--backbone=test_resnet"], "test_resnet_13.both"),
         (["rooms.py", "--size=48x64"], "step_ratio.workers1"),
         (
             [

@@ -20,8 +20,10 @@ from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.engine.cli import main as train_main
 from mtl_vision.engine.load import load_run
 from mtl_vision.export.cli import main as export_main
-from mtl_vision.export.graph import Deployed, make_manifest, trace, write
-from mtl_vision.export.verify import VerifyError, smooth_noise, verify
+from mtl_vision.export.deployed import Core, Deployed
+from mtl_vision.export.graph import make_manifest, trace, write
+from mtl_vision.export.half import in_half
+from mtl_vision.export.verify import smooth_noise, verify
 from mtl_vision.runtime.checksum import is_intact
 from mtl_vision.runtime.cli import main as infer_main
 from mtl_vision.runtime.contract import MANIFEST_KEY
@@ -53,7 +55,7 @@ def model(run: Path) -> Path:
 
 def test_one_self_contained_file_that_describes_itself(run: Path, model: Path) -> None:
     proto = onnx.load(model)
-    assert [entry.version for entry in proto.opset_import if entry.domain == ""] == [18]
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 18)] and proto.ir_version == 9
     assert not list(run.glob("*.data"))  # no external weights
     assert str(REPO).encode() not in model.read_bytes() and b"site-packages" not in model.read_bytes()
     says = json.loads({entry.key: entry.value for entry in proto.metadata_props}[MANIFEST_KEY])
@@ -64,7 +66,7 @@ def test_one_self_contained_file_that_describes_itself(run: Path, model: Path) -
     assert (says["height"], says["width"], says["stride"]) == (48, 64, 32)
     assert says["metrics"] == json.loads((run / "metrics.json").read_text())
     assert {"torch", "timm", "mtl_vision"} <= set(says["versions"])
-    assert says["format_version"] == 2 and is_intact(model.read_bytes())
+    assert says["format_version"] == 3 and is_intact(model.read_bytes())
     # 640 pixels of the NYU camera are 64 here
     assert says["intrinsics"][0] == pytest.approx(51.8858, abs=1e-3)
 
@@ -134,28 +136,16 @@ def test_logits(run: Path, model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_int8(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_int8(run: Path, tmp_path: Path) -> None:
     assert export_main([str(run), "--int8", "--out", str(tmp_path / "m.onnx")]) == 0
     whole, small = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
     assert small.stat().st_size < 0.5 * whole.stat().st_size
-    assert Model(small, threads=1).manifest == Model(whole, threads=1).manifest
+    says = Model(small, threads=1).manifest
+    assert says == replace(Model(whole).manifest, precision="int8", verification=says.verification)
     assert is_intact(whole.read_bytes()) and is_intact(small.read_bytes())
     images = smooth_noise(2, (48, 64))
     a, b = (Model(path, threads=1).run(images) for path in (whole, small))
     assert np.abs(a["depth"] - b["depth"]).mean() < 0.2
-    assert "against the float model" in capsys.readouterr().out
-
-
-def test_a_wrong_file_is_found_out_and_kept(run: Path, tmp_path: Path) -> None:
-    """Weights changed after the export: the comparison names every output that differs and leaves the file."""
-    trained = load_run(run)
-    path = tmp_path / "m.onnx"
-    write(trace(trained, Deployed(trained)), make_manifest(trained), path)
-    with torch.no_grad():
-        trained.model.heads["depth"].layers[-1].bias.add_(0.5)  # type: ignore[index,union-attr]
-    with pytest.raises(VerifyError, match="output 'depth' at batch 1: max_difference") as failure:
-        verify(path, Deployed(trained))
-    assert "'normals'" not in str(failure.value) and path.exists()
 
 
 def test_export_of_what_is_no_run(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,5 +203,11 @@ def test_every_backbone_exports(run: Path, backbone: str, tmp_path: Path) -> Non
     torch.manual_seed(0)
     trained = replace(trained, config=config, model=make_network(config, trained.tasks).eval())
     module = Deployed(trained)
-    write(trace(trained, module), make_manifest(trained), tmp_path / "m.onnx")
-    assert len(verify(tmp_path / "m.onnx", module)) == 9
+    model, manifest, images = trace(trained, module), make_manifest(trained), smooth_noise(8, (50, 70))
+    for graph, says in (
+        (model, manifest),
+        (in_half(model), replace(manifest, precision="float16")),
+        (trace(trained, Core(trained)), replace(manifest, form="core")),
+    ):
+        write(graph, says, tmp_path / "m.onnx")
+        assert len(verify(tmp_path / "m.onnx", module, images)[0]) == 3

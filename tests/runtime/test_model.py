@@ -94,7 +94,7 @@ def without(key: str) -> str:
         ("{not json", "not readable"),
         ("[]", "not readable"),
         ("{}", "not readable"),
-        (changed(format_version=99), "version 99, this runtime reads 1 and 2: upgrade"),
+        (changed(format_version=99), "version 99, this runtime reads 1 to 3: upgrade"),
         (changed(format_version=0), "export the model again"),
         (without("height"), "incomplete"),
         (changed(outputs=["depth"]), "incomplete"),
@@ -109,6 +109,11 @@ def without(key: str) -> str:
         (manifest(outputs=[Output("normals", "scalar_map")]), "expected output 'normals'"),
         (manifest(width=96), "input 48 x 96, dynamic_size=False, the graph takes"),
         (manifest(dynamic_size=True), "dynamic_size=True"),
+        (manifest(form="half"), "form is 'half', this runtime knows full, core"),
+        (manifest(precision="int4"), "precision is 'int4', this runtime knows"),
+        (manifest(form="core"), "a core graph has a mean, a std and one size"),
+        (manifest(form="core", mean=(0, 0, 0), std=(1, 1, 1)), r"one input, 'image' .1, 3, H, W. of float, found"),
+        (manifest(std=(1, 0, 1)), "std is .*above 0, or null"),
     ],
 )
 def test_bad_manifests(make_model: Callable[..., Path], says: Manifest | str | None, reason: str) -> None:

@@ -1,5 +1,6 @@
 """What a kind of dense map is: everything that follows from it and from no task."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -103,6 +104,16 @@ class Kind(ABC):
     def from_tensor_layout(self, array: np.ndarray) -> np.ndarray:
         """One map from its tensor layout, without the batch axis."""
         return array.transpose(1, 2, 0) if self.tail else array.reshape(array.shape[-2:])
+
+    def from_channels(self, array: np.ndarray, output: Output) -> np.ndarray:
+        """What a full graph would give, from what a core graph gives of a batch, (N, C, H, W). Raises ValueError."""
+        channels = math.prod(self.tail)
+        if array.ndim != 4 or array.shape[1] != channels:
+            raise ValueError(
+                f"expected output '{output.name}' ({self.name}) of a core graph as (N, {channels}, H, W), "
+                f"found {array.shape}"
+            )
+        return array.transpose(0, 2, 3, 1) if self.tail else array[:, 0]
 
     def check_form(self, array: np.ndarray, shape: tuple[int, ...], output: Output) -> None:
         """Raise ValueError unless what the ONNX graph gives has the shape (N, H, W) and the type of such maps."""

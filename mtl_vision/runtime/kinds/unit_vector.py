@@ -53,6 +53,10 @@ class UnitVectorMap(Kind):
             scale *= move(valid.astype(np.float32)) >= 0.5
         return _scaled(mean, scale)
 
+    def from_channels(self, array: np.ndarray, output: Output) -> np.ndarray:
+        """Of unit length, which a core graph's vectors need not have."""
+        return normalise(np.ascontiguousarray(super().from_channels(array, output)))
+
     def possible(self, maps: np.ndarray, output: Output) -> np.ndarray:
         rows = maps.reshape(-1, *maps.shape[-2:])
         squares = cv2.transform(cv2.multiply(rows, rows), np.ones((1, 3), np.float32)).reshape(maps.shape[:-1])

@@ -42,7 +42,9 @@ DATA = (
 )
 INFER = ("{model}", "{images}", "--out={out}", "--save", "depth", "--batch=2", "--threads=1", "--raw", "--quiet")
 LONGEST = 200  # characters of a word
-EXPORT = ("{rooms}", "--out={out}", "--dynamic-size", "--logits", "--int8")  # {rooms} is no run
+EXPORT = (
+    "{rooms}", "--out={out}", "--dynamic-size", "--logits", "--int8", "--fp16", "--core", "--tasks=depth", "--opset=17",
+)  # {rooms} is no run  # fmt: skip
 
 
 @dataclass(frozen=True)
