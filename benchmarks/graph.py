@@ -169,9 +169,7 @@ def main() -> None:
     h, w = SIZE[0] // 4, SIZE[1] // 4
     for count in CLASSES:
         coarse = rng.normal(size=(count, 6, 8)).astype(np.float32)
-        logits = np.stack([cv2.resize(coarse[..., i], (w, h), interpolation=cv2.INTER_CUBIC) for i in range(count)])[
-            None
-        ]
+        logits = np.stack([cv2.resize(plane, (w, h), interpolation=cv2.INTER_CUBIC) for plane in coarse])[None]
         sessions = {name: session(exported(Way(way), torch.zeros(1, count, h, w))) for name, way in WAYS.items()}
         ratios = table(f"labels from {count} logits at stride 4", sessions, logits, rounds)
         maps = {name: np.asarray(one.run(None, {"x": logits})[0]) for name, one in sessions.items()}

@@ -132,7 +132,9 @@ class TasksConfig:
     """
 
     names: list[str] = field(default_factory=lambda: ["depth", "normals", "segmentation"])
-    settings: dict[str, dict[str, Any]] = field(default_factory=lambda: {"depth": {"loss": "Squared"}})
+    settings: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"depth": {"loss": {"class_path": "mtl_vision.tasks.depth.Squared"}}}
+    )
 
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) < len(self.names):

@@ -301,6 +301,6 @@ def test_what_convert_writes_has_the_pictures_own_camera(layout: str, tmp_path: 
 
 def test_the_manifest_has_the_crop_s_camera():
     sized = SimpleNamespace(data=SimpleNamespace(size=(425, 560)))
-    model = SimpleNamespace(mean=torch.zeros(3), multiple=32)
+    model = SimpleNamespace(mean=torch.zeros(3), std=torch.ones(3), multiple=32, size=(425, 560))
     run = SimpleNamespace(config=sized, description=known_description("nyud_mt"), model=model, tasks={}, metrics={})
     assert make_manifest(run).intrinsics == pytest.approx((518.8579, 519.4696, 285.5824, 208.7362), abs=1e-3)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtl_vision.balancers import BALANCERS, FROM_TORCHJD, Balancer
+from mtl_vision.balancers import BALANCERS, FROM_TORCHJD, Balancer, GradNorm
 from mtl_vision.config import Component, Config, flat
 from mtl_vision.datasets.classes import class_set
 from mtl_vision.engine import build
@@ -17,6 +17,7 @@ from mtl_vision.engine.components import class_of, make
 from mtl_vision.engine.parse import UsageError, parse, read_config, resolve, write_config
 from mtl_vision.models import Decoder
 from mtl_vision.tasks import Task
+from mtl_vision.tasks.depth import Squared
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 NEEDS = {
@@ -94,6 +95,17 @@ def test_the_place_of_w() -> None:
     assert network.shared_weight("encoder") is network.backbone.get_parameter("net.layer4.0.downsample.1.weight")
     with pytest.raises(UsageError, match="place: expected 'last_shared', 'backbone', 'encoder', found head"):
         parse(["--balancer.place=head"])
+
+
+def test_a_config_made_in_python_is_the_default_of_the_command_line() -> None:
+    """Its loss and balancer, too, which are classes by their paths."""
+    tasks = build.make_tasks(Config().tasks, class_set("nyu13"))
+    assert isinstance(tasks["depth"].loss_function, Squared)
+    balancer = build.make_balancer(Config().balancer, tasks)
+    assert isinstance(balancer, GradNorm) and (balancer.alpha, balancer.place, balancer.interval) == (0, "encoder", 4)
+    given = parse([])
+    assert given.tasks.settings["depth"]["loss"] == Config().tasks.settings["depth"]["loss"]
+    assert Config().balancer.init_args.items() <= given.balancer.init_args.items()
 
 
 def test_the_uninformed_losses_are_found_on_the_training_data(rooms: Path) -> None:

@@ -356,7 +356,7 @@ def test_a_config_is_compared_whole(run: Path) -> None:
     """In Python: a Config has no options that were left out."""
     config = resolve(run / "config.yaml")
     more = {"run.resume": True, "run.name": "a", "run.dir": str(run.parent)}
-    with pytest.raises(ValueError, match=r"begun with train.lr = 0.002, found 0.5 now"):
+    with pytest.raises(ValueError, match=r"begun with train.lr = 0.008, found 0.5 now"):
         cli.Run(resolve(replace(config, train=replace(config.train, lr=0.5)), more))
     assert cli.Run(resolve(config, more)).trainer.epochs == 1
 
