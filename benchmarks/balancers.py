@@ -37,7 +37,6 @@ FACTORIES: dict[str, Factory] = {
     **{name.lower(): own(name) for name in BALANCERS},
     "gradnorm_backbone": own("GradNorm", place="backbone"),
     "gradnorm_encoder": own("GradNorm", place="encoder"),
-    "gradnorm_encoder_4": own("GradNorm", place="encoder", interval=4),
     "double_backward": double_backward,
     **PEERS,
 }
