@@ -34,7 +34,6 @@ import onnxruntime
 
 from benchmarks.common import finish, interleaved, ratio
 from mtl_vision.runtime import pipeline
-from mtl_vision.runtime.budget import Budget
 from mtl_vision.runtime.files import atomic_write
 from mtl_vision.runtime.headers import check
 from mtl_vision.runtime.images import decode_rgb, file_size, read_bytes, read_image
@@ -42,6 +41,7 @@ from mtl_vision.runtime.kinds import KINDS
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.predictor import prepare
 from mtl_vision.runtime.render import draw
+from mtl_vision.runtime.steps import Job, Wanted, keep, read
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 FIRST = """
@@ -167,11 +167,12 @@ def one_at_a_time(session: onnxruntime.InferenceSession, photos: list[Path], out
 
 def cpu_alone(model: Model, photos: list[Path], out: Path, save: list[str]) -> dict[str, float]:
     """CPU seconds an image of reading, network and writing, each alone in one thread."""
-    manifest, budget, jobs = model.manifest, Budget(), [pipeline.Job(photo, photo.stem) for photo in photos]
+    jobs = [Job(photo, photo.stem) for photo in photos]
+    wanted = Wanted(manifest=model.manifest, out=out, save=frozenset(save), max_pixels=2**30)
     used = {}
     start = time.process_time()
     for job in jobs:
-        pipeline._read(job, manifest, budget, 2**30, save, False, None)
+        read(job, wanted)
     used["read"] = time.process_time() - start
     start = time.process_time()
     for job in jobs:
@@ -180,7 +181,7 @@ def cpu_alone(model: Model, photos: list[Path], out: Path, save: list[str]) -> d
     used["network"] = time.process_time() - start
     start = time.process_time()
     for job in jobs:
-        pipeline._write(job, manifest, budget, out, save, False, None)
+        keep(job, wanted)
     used["write"] = time.process_time() - start
     return {name: seconds / len(photos) for name, seconds in used.items()}
 

@@ -17,10 +17,11 @@ from mtl_vision.runtime.files import read_regular
 from mtl_vision.runtime.images import quiet_decoders
 from mtl_vision.runtime.inputs import collect, read_list, share
 from mtl_vision.runtime.model import Model
-from mtl_vision.runtime.pipeline import OVERVIEW, Summary, endings, run
+from mtl_vision.runtime.pipeline import Summary, run
 from mtl_vision.runtime.providers import open_model, short
 from mtl_vision.runtime.render import common_limits
 from mtl_vision.runtime.results import RESULTS, Item, shard_file
+from mtl_vision.runtime.steps import OVERVIEW, endings
 from mtl_vision.runtime.terminal import say
 from mtl_vision.runtime.video import is_camera, is_video
 

@@ -2,26 +2,27 @@
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from mtl_vision.runtime import pipeline, points
-from mtl_vision.runtime.budget import Budget
+from mtl_vision.runtime import points, steps
 from mtl_vision.runtime.contract import one_line
-from mtl_vision.runtime.headers import MAX_PIXELS, Header, ImageError
+from mtl_vision.runtime.headers import Header, ImageError
 from mtl_vision.runtime.kinds import KINDS, Limits, resize_pixels
 from mtl_vision.runtime.lens import Lens
-from mtl_vision.runtime.pipeline import OVERVIEW, POINTS, Job, Summary
+from mtl_vision.runtime.pipeline import Summary, known_names
 from mtl_vision.runtime.predictor import Predictor, prepare
 from mtl_vision.runtime.render import draw, panel_size
 from mtl_vision.runtime.results import Item, Results
+from mtl_vision.runtime.steps import OVERVIEW, POINTS, Job, Wanted, attempt, run_network
 from mtl_vision.runtime.terminal import progress, say
 from mtl_vision.runtime.video import Reader, VideoError, is_camera, writing
 from mtl_vision.runtime.workers import ahead, stopping
@@ -47,27 +48,25 @@ class Frame(Job):
         return super().line() | {"frame": self.number, "time": round(self.at, 4), "outputs": self.outputs}
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, kw_only=True)
+class Plan(Wanted):
     """What is done with each frame."""
 
     model: Predictor
-    out: Path
-    save: frozenset[str]
-    raw: bool = False
     every: int = 1
-    limits: Mapping[str, Limits] | None = None
-    max_pixels: int = MAX_PIXELS
-    lens: Lens | None = None
     quiet: bool = False
     preview: "Preview | None" = None
     stopped: Callable[[], bool] = lambda: False
-    budget: Budget = field(default_factory=Budget)
+
+    @cached_property
+    def each(self) -> Wanted:
+        """What is kept of each frame by itself."""
+        return replace(self, save=self.save - {OVERVIEW}, limits=None)
 
     @property
-    def files(self) -> set[str]:
-        """What is kept of each frame by itself."""
-        return set(self.save - {OVERVIEW})
+    def draws(self) -> bool:
+        """Whether there is an annotated video."""
+        return OVERVIEW in self.save
 
 
 def run_videos(
@@ -94,13 +93,9 @@ def run_videos(
     a line with its error, and what was done of it stays. Memory does not grow with its length.
     Raises what `pipeline.run` does.
     """
-    manifest = model.manifest
-    known = [*(output.name for output in manifest.outputs), OVERVIEW, POINTS]
-    if unknown := sorted(set(save or ()) - set(known)):
-        raise ValueError(f"the model has no output {', '.join(unknown)}; it has {', '.join(known)}")
-    kept = frozenset(save or [OVERVIEW])
-    lens = points.check_lens(manifest, Lens(fov, focal), POINTS in kept)
-    plan = Plan(model, Path(out), kept, lens=lens, **options)
+    kept = frozenset(known_names(model.manifest, save) or [OVERVIEW])
+    lens = points.check_lens(model.manifest, Lens(fov, focal), POINTS in kept)
+    plan = Plan(model=model, manifest=model.manifest, out=Path(out), save=kept, lens=lens, **options)
     summary, began = Summary(), time.perf_counter()
     plan.out.mkdir(parents=True, exist_ok=True)
     with Results(plan.out) as results:
@@ -127,13 +122,13 @@ def _run_video(plan: Plan, item: Item, results: Results, summary: Summary) -> No
             errors.append(str(error))
         else:
             pool = stack.enter_context(stopping(ThreadPoolExecutor(workers)))
-            found = _run_network(plan, _frames(plan, item, reader, errors))
+            found = run_network(plan.model, ([frame] for frame in _frames(plan, item, reader, errors)))
             limits: dict[str, Limits] = dict(plan.limits or {})
             held = found if plan.limits is not None else _held(found, plan, limits)
             (plan.out / item.name).parent.mkdir(parents=True, exist_ok=True)
             fps = (reader.fps or FPS) / plan.every
-            film = stack.enter_context(writing(plan.out / f"{item.name}.{OVERVIEW}", fps)) if _draws(plan) else None
-            done = ahead(pool, lambda frame: pipeline._attempt(frame, _finish, plan, limits), held, workers)
+            film = stack.enter_context(writing(plan.out / f"{item.name}.{OVERVIEW}", fps)) if plan.draws else None
+            done = ahead(pool, lambda frame: attempt(frame, _finish, plan, limits), held, workers)
             for frame in progress(done, -(-reader.count // plan.every), plan.quiet, "frame"):
                 assert isinstance(frame, Frame)
                 if frame.drawn is not None and film is not None:
@@ -143,10 +138,6 @@ def _run_video(plan: Plan, item: Item, results: Results, summary: Summary) -> No
                 _count(frame, results, summary)
     if errors:
         _count(Job(item.path, item.name, model=_identity(plan), error=errors[0]), results, summary)
-
-
-def _draws(plan: Plan) -> bool:
-    return OVERVIEW in plan.save
 
 
 def _identity(plan: Plan) -> str | None:
@@ -172,8 +163,7 @@ def _check_size(reader: Reader, plan: Plan) -> None:
             f"too large: expected frames of at most {plan.max_pixels / 1e6:.3g} megapixels, found {header.width} x "
             f"{header.height}"
         )
-    written = pipeline._writing(plan.model.manifest, plan.files, plan.raw, header.pixels)
-    pipeline._check_results(header, plan.budget.total, written + header.reading)
+    plan.each.check(header, header.reading)
 
 
 def _frames(plan: Plan, item: Item, reader: Reader, errors: list[str]) -> Iterator[Frame]:
@@ -193,12 +183,6 @@ def _frames(plan: Plan, item: Item, reader: Reader, errors: list[str]) -> Iterat
             yield frame
     except (VideoError, cv2.error) as error:
         errors.append(one_line(error))
-
-
-def _run_network(plan: Plan, frames: Iterable[Frame]) -> Iterator[Frame]:
-    for job in pipeline._run_network(plan.model, ([frame] for frame in frames), lambda: False):
-        assert isinstance(job, Frame)
-        yield job
 
 
 def _held(frames: Iterator[Frame], plan: Plan, limits: dict[str, Limits]) -> Iterator[Frame]:
@@ -224,8 +208,8 @@ def _finish(job: Job, plan: Plan, limits: Mapping[str, Limits]) -> None:
     cropped = {name: prepared.crop(array) for name, array in job.maps.items()}
     for output in manifest.outputs:
         job.outputs[output.name] = KINDS[output.kind].summary(cropped[output.name], output)
-    if _draws(plan) or plan.preview is not None:
+    if plan.draws or plan.preview is not None:
         job.drawn = draw(job.shown, cropped, manifest, prepared.size, limits)
-    if plan.files or plan.raw:
-        pipeline._write(job, manifest, plan.budget, plan.out, plan.files, plan.raw, None)
+    if plan.each.save or plan.raw:
+        steps.keep(job, plan.each)
     job.prepared, job.maps, job.shown, job.colours = None, {}, None, None

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tiny_model import build_model, manifest
 
-from mtl_vision.runtime import pipeline, terminal
+from mtl_vision.runtime import pipeline, steps, terminal
 from mtl_vision.runtime.cli import main
 from mtl_vision.runtime.inputs import collect
 from mtl_vision.runtime.lock import LockedError
@@ -147,14 +147,14 @@ def test_a_log_on_the_full_disk_stops_nothing(infer: Infer, start: Callable[...,
 
 def test_results_that_are_deleted_meanwhile_end_the_run(infer: Infer, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     images(*(f"{i:02}.png" for i in range(30)))
-    write = pipeline._write
+    write = steps.keep
 
-    def deletes(job: pipeline.Job, *rest) -> None:
+    def deletes(job: steps.Job, *rest) -> None:
         write(job, *rest)
         if job.name == "05":
             Path("out/results.jsonl").unlink()
 
-    monkeypatch.setattr(pipeline, "_write", deletes)
+    monkeypatch.setattr(steps, "keep", deletes)
     assert infer() == 3 and "deleted while it was written" in capfd.readouterr().err
 
 
@@ -403,14 +403,14 @@ def test_a_long_name_first_does_not_hide_the_images_after_it(infer: Infer) -> No
 
 def test_images_that_vanish_meanwhile_fail_by_name(infer: Infer, monkeypatch: pytest.MonkeyPatch) -> None:
     images(*(f"{i:02}.png" for i in range(40)))
-    read = pipeline._read
+    read = steps.read
 
-    def vanish(job: pipeline.Job, *rest) -> None:
+    def vanish(job: steps.Job, *rest) -> None:
         for i in range(20, 40):
             Path(f"in/{i}.png").unlink(missing_ok=True)
         read(job, *rest)
 
-    monkeypatch.setattr(pipeline, "_read", vanish)
+    monkeypatch.setattr(steps, "read", vanish)
     assert infer() == 2 and [line["status"] for line in lines().values()] == ["ok"] * 20 + ["failed"] * 20
 
 
@@ -418,7 +418,7 @@ def test_an_image_that_becomes_a_pipe_meanwhile_is_not_waited_for(
     infer: Infer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images("a.png", "b.png")
-    size = pipeline.file_size
+    size = steps.file_size
 
     def becomes_a_pipe(path: Path, most: int) -> int:
         found = size(path, most)
@@ -427,7 +427,7 @@ def test_an_image_that_becomes_a_pipe_meanwhile_is_not_waited_for(
             os.mkfifo(path)
         return found
 
-    monkeypatch.setattr(pipeline, "file_size", becomes_a_pipe)
+    monkeypatch.setattr(steps, "file_size", becomes_a_pipe)
     assert infer() == 2 and "a device or a pipe" in lines()["a"]["error"] and lines()["b"]["status"] == "ok"
 
 
@@ -453,8 +453,8 @@ def test_a_log_gets_few_lines(infer: Infer, capfd, monkeypatch: pytest.MonkeyPat
 def test_a_signal_finishes_what_is_under_way(infer: Infer, start, number: int, code: int) -> None:
     images(*(f"{i:03}.png" for i in range(200)))
     slow = (
-        "import time; from mtl_vision.runtime import pipeline; write = pipeline._write\n"
-        "pipeline._write = lambda *a: (time.sleep(0.05), write(*a))"
+        "import time; from mtl_vision.runtime import steps; write = steps.keep\n"
+        "steps.keep = lambda *a: (time.sleep(0.05), write(*a))"
     )
     process = start(code=slow)
     wait_for(lambda: len(list(Path("out").glob("*.png"))) > 2)
@@ -470,8 +470,8 @@ def test_a_signal_finishes_what_is_under_way(infer: Infer, start, number: int, c
 def test_a_second_signal_ends_it_at_once(infer: Infer, start, number: int, code: int) -> None:
     images("a.png", "b.png")
     process = start(
-        code="import time, pathlib; from mtl_vision.runtime import pipeline\n"
-        "pipeline._write = lambda *a: (pathlib.Path('writing').touch(), time.sleep(60))"
+        code="import time, pathlib; from mtl_vision.runtime import steps\n"
+        "steps.keep = lambda *a: (pathlib.Path('writing').touch(), time.sleep(60))"
     )
     wait_for(Path("writing").exists)
     process.send_signal(number)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtl_vision.runtime import pipeline
+from mtl_vision.runtime import steps
 from mtl_vision.runtime.cli import main
 from mtl_vision.runtime.headers import NotAPhotoError, check
 from mtl_vision.runtime.inputs import collect
@@ -86,8 +86,8 @@ def test_resuming_leaves_skipped_images_and_does_those_that_are_named_now(
     call = [str(model_file), str(frames), "--out", str(out), "--save", "depth"]
     assert main(call) == 0
     before = (out / "results.jsonl").read_bytes()
-    read, seen = pipeline._read, []
-    monkeypatch.setattr(pipeline, "_read", lambda job, *more: (seen.append(job.name), read(job, *more)))
+    read, seen = steps.read, []
+    monkeypatch.setattr(steps, "read", lambda job, *more: (seen.append(job.name), read(job, *more)))
     assert main([*call, "--resume"]) == 0
     shown = capfd.readouterr().out
     assert "0 done and 3 before" in shown and "skipped: 3 images" in shown and seen == []

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_model import manifest
 
-from mtl_vision.runtime import pipeline
+from mtl_vision.runtime import pipeline, steps
 from mtl_vision.runtime.inputs import collect
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.pipeline import run
@@ -223,7 +223,7 @@ def test_a_failing_network_fails_only_its_image(model: Model, tmp_path: Path, mo
 
 
 def test_few_images_are_under_way_at_once(model: Model, tmp_path: Path, monkeypatch) -> None:
-    read, write, lock = pipeline._read, pipeline._write, threading.Lock()
+    read, write, lock = steps.read, steps.keep, threading.Lock()
     count = {"now": 0, "most": 0}
 
     def counted_read(*args) -> None:
@@ -237,8 +237,8 @@ def test_few_images_are_under_way_at_once(model: Model, tmp_path: Path, monkeypa
         with lock:
             count["now"] -= 1
 
-    monkeypatch.setattr(pipeline, "_read", counted_read)
-    monkeypatch.setattr(pipeline, "_write", counted_write)
+    monkeypatch.setattr(steps, "read", counted_read)
+    monkeypatch.setattr(steps, "keep", counted_write)
     monkeypatch.setattr(pipeline.os, "cpu_count", lambda: 1)
     path = write_image(tmp_path / "a.png")
     run(model, [(path, f"{i}") for i in range(100)], tmp_path / "out", save=["depth"], batch=2, quiet=True)
