@@ -16,9 +16,9 @@ from mtl_vision.engine.load import Trained
 from mtl_vision.export.deployed import Core, Deployed
 from mtl_vision.export.graph import make_manifest, trace, write
 from mtl_vision.export.half import in_half
+from mtl_vision.export.int8 import best, described
 from mtl_vision.export.narrow import at_size, of_tasks
 from mtl_vision.export.opset import OPSET
-from mtl_vision.export.quantize import quantize
 from mtl_vision.export.verify import VerifyError, smooth_noise, verify
 from mtl_vision.runtime.contract import Manifest, ModelError
 from mtl_vision.runtime.model import Model
@@ -68,7 +68,10 @@ def export_run(
         static = replace(manifest, form="core", dynamic_size=False)
         finish(out.with_suffix(".core.onnx"), trace(run, Core(run), opset=opset), static)
     if int8:
-        finish(out.with_suffix(".int8.onnx"), quantize(out, images), replace(manifest, precision="int8"))
+        small = replace(manifest, precision="int8")
+        found, judged = best(run, out, model, small)
+        finish(out.with_suffix(".int8.onnx"), found, described(small, judged))
+        report("\n".join(judged.lines()))
 
 
 def write_verified(
@@ -93,7 +96,7 @@ def write_verified(
         "cases": cases,
         "outputs": {figure.output.name: dict(figure) for figure in figures},
     }
-    write(model, replace(manifest, verification=verification), path)
+    write(model, replace(manifest, verification=verification | manifest.verification), path)
     failed.unlink()
     m = manifest
     size = f"any size in steps of {m.stride}" if m.dynamic_size else f"{m.height}x{m.width}"

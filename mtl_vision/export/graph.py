@@ -77,7 +77,7 @@ def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
         del part.metadata_props[:]
         part.doc_string = ""
     _scale(model)
-    _prune(graph)
+    prune(graph)
     return model
 
 
@@ -96,7 +96,7 @@ def _scale(model: onnx.ModelProto) -> None:
             node.input[:] = [node.input[0], "", name]
 
 
-def _prune(graph: onnx.GraphProto) -> None:
+def prune(graph: onnx.GraphProto) -> None:
     """Remove what nothing uses."""
     used = {value.name for value in graph.output}
     for node in reversed(list(graph.node)):

@@ -1,14 +1,88 @@
-"""An 8-bit copy of an exported model: convolutions in int8, scales taken from images of the training split."""
+"""An exported model in 8 bits: onnxruntime's QDQ form, activations uint8, weights int8 with a scale a channel."""
 
+import copy
 import logging
 import tempfile
+from collections.abc import Collection
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, create_calibrator
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from mtl_vision.export import pixels
+
+# between two convolutions, so that what passes stays in 8 bits
+TYPES = ("Conv", "Relu", "Add", "Concat", "Resize", "MaxPool", "AveragePool")
+PERCENTILE = 99.99  # of an activation's values: its range, so that few large ones do not coarsen all
+GROUP = 4  # images whose activations are in memory at a time
+
+
+class Quantizer:
+    """Makes 8-bit models of a float one. The ranges of activations are measured once.
+
+    model: a full graph in float32. images: (N, H, W, 3) uint8 at the model's size, of its training.
+    `convolutions`: names of those that can be in 8 bits. The last ones of the heads stay in float: what they give is
+    metres and directions, not features.
+    """
+
+    def __init__(self, model: onnx.ModelProto, images: np.ndarray) -> None:
+        logging.getLogger().setLevel(logging.ERROR)
+        with tempfile.TemporaryDirectory() as folder:
+            raw, prepared, augmented = (Path(folder) / f"{name}.onnx" for name in ("raw", "prepared", "augmented"))
+            onnx.save(pixels.with_raw_pixels(model), raw)
+            quant_pre_process(str(raw), str(prepared), skip_symbolic_shape=True)
+            self.model = onnx.shape_inference.infer_shapes(onnx.load(prepared))
+            calibrator = create_calibrator(
+                prepared,
+                list(TYPES),
+                augmented_model_path=str(augmented),
+                calibrate_method=CalibrationMethod.Percentile,
+                extra_options={"percentile": PERCENTILE, "symmetric": False},
+            )
+            with redirect_stdout(None):  # it prints what it is told
+                for at in range(0, len(images), GROUP):
+                    calibrator.collect_data(_Images(images[at : at + GROUP]))
+                self.ranges = calibrator.compute_data()
+        self.ranges.data[pixels.CENTRED] = pixels.RANGE
+        self.last = _last_convolutions(self.model)
+        weights = {tensor.name for tensor in self.model.graph.initializer}
+        found = (node for node in self.model.graph.node if node.op_type == "Conv" and node.input[1] in weights)
+        self.convolutions = [node.name for node in found if node.name not in self.last]
+
+    def quantized(self, kept: Collection[str] = ()) -> onnx.ModelProto:
+        """The model in 8 bits but for its last convolutions, those that are `kept`, and what follows these at once."""
+        quantizer = QDQQuantizer(
+            copy.deepcopy(self.model),
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=self.ranges,
+            nodes_to_quantize=[],
+            nodes_to_exclude=self._in_float({*self.last, *kept}),
+            op_types_to_quantize=list(TYPES),
+            extra_options={},
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+        found: onnx.ModelProto = quantizer.model.model
+        pixels.from_bytes(found)
+        return found
+
+    def _in_float(self, convolutions: Collection[str]) -> list[str]:
+        """These and, up to the next convolution, the nodes that take what they give."""
+        tensors: set[str] = set()
+        names = []
+        for node in self.model.graph.node:
+            if node.name in convolutions or (node.op_type != "Conv" and not tensors.isdisjoint(node.input)):
+                tensors.update(node.output)
+                names.append(node.name)
+        return names
 
 
 class _Images(CalibrationDataReader):
@@ -17,29 +91,6 @@ class _Images(CalibrationDataReader):
 
     def get_next(self) -> Any:
         return next(self.batches, None)
-
-
-def quantize(path: Path, images: np.ndarray) -> onnx.ModelProto:
-    """The 8-bit model of `path`, calibrated on images (N, H, W, 3) uint8 at the model's size.
-
-    The last layer of every head stays in float: what it gives is metres and directions, not features.
-    """
-    logging.getLogger().setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
-        prepared, small = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(small),
-            _Images(images),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=_last_convolutions(onnx.load(prepared)),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
-        return onnx.load(small)
 
 
 def _last_convolutions(model: onnx.ModelProto) -> list[str]:

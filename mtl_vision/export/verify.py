@@ -24,10 +24,10 @@ BUDGETS: Mapping[str, Mapping[str, tuple[str, float]]] = {
         "label_map": ("share_different", 0.02),
     },
     "int8": {
-        "scalar_map": ("mean_difference", 3.0),
+        "scalar_map": ("mean_difference", 1.0),
         "probability_map": ("mean_difference", 0.05),
-        "unit_vector_map": ("mean_degrees", 5.0),
-        "label_map": ("share_different", 0.1),
+        "unit_vector_map": ("mean_degrees", 3.0),
+        "label_map": ("share_different", 0.05),
     },
 }
 

@@ -98,6 +98,9 @@ def _verification(found: Mapping[str, Any]) -> dict[str, str]:
             values = {key: f"{value:.3g}" for key, value in figures.items() if isinstance(value, int | float)}
             limit = f"; {most[0]} may be {most[1]:g}" if isinstance(most, list) else ""
             lines[str(name)] = f"at most {_pairs(values)}{limit}"
+    if isinstance(small := found.get("int8"), dict):
+        lines["8 bits"] = f"{small.get('times_as_fast')} times as fast as float32 on {small.get('machine')}"
+        lines["advice"] = str(small.get("advice") or "none against it")
     return lines
 
 

@@ -19,6 +19,7 @@ import torch
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.engine.cli import main as train_main
 from mtl_vision.engine.load import load_run
+from mtl_vision.export import int8
 from mtl_vision.export.cli import main as export_main
 from mtl_vision.export.deployed import Core, Deployed
 from mtl_vision.export.graph import make_manifest, trace, write
@@ -136,12 +137,18 @@ def test_logits(run: Path, model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_int8(run: Path, tmp_path: Path) -> None:
+def test_int8(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "AIM", 9.0)  # after three epochs nothing is worth a search
     assert export_main([str(run), "--int8", "--out", str(tmp_path / "m.onnx")]) == 0
     whole, small = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
     assert small.stat().st_size < 0.5 * whole.stat().st_size
-    says = Model(small, threads=1).manifest
-    assert says == replace(Model(whole).manifest, precision="int8", verification=says.verification)
+    says, float32 = Model(small, threads=1).manifest, Model(whole).manifest
+    assert says == replace(float32, precision="int8", verification=says.verification, metrics=says.metrics)
+    judged = says.verification["int8"]
+    # the float file has the training's metrics, and the 8-bit file its own
+    assert judged["split"] == "test" and says.metrics == float32.metrics | judged["after"]
+    assert judged["before"]["depth.rmse"] == pytest.approx(float32.metrics["depth.rmse"], rel=1e-4)
+    assert judged["after"]["depth.rmse"] != judged["before"]["depth.rmse"]
     assert is_intact(whole.read_bytes()) and is_intact(small.read_bytes())
     images = smooth_noise(2, (48, 64))
     a, b = (Model(path, threads=1).run(images) for path in (whole, small))
