@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from mtl_vision.runtime.contract import ModelError
 from mtl_vision.runtime.headers import MAX_PIXELS
 from mtl_vision.runtime.inspect import page
+from mtl_vision.runtime.model import BACKENDS, ONNXRUNTIME
 from mtl_vision.runtime.providers import AUTO, ONLY_IF_ASKED, PROVIDERS
 from mtl_vision.runtime.terminal import printable, say
 
@@ -104,6 +105,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     where += f"{ONLY_IF_ASKED} only if asked for)"
     parser.add_argument("--provider", metavar="NAME", choices=[AUTO, *PROVIDERS], default=AUTO, help=where)
+    other = "what computes the network: onnxruntime, or openvino (an extra) in float32 or bfloat16 on the CPU"
+    parser.add_argument("--backend", choices=BACKENDS, default=ONNXRUNTIME, help=other)
     lens = parser.add_mutually_exclusive_group()
     fov = (
         "the images' horizontal field of view, as they are shown; where their lens is not the training camera's, depth "

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = " ".join(f"{value:g}" for value in args.range)
         parser.error(f"--range takes two numbers of 0 or more, the nearer one first; found {found}")
     try:
-        model = open_model(args.model, args.threads, args.provider, args.tasks, say)
+        model = open_model(args.model, args.threads, args.provider, args.tasks, args.backend, say)
         videos = [path for path in args.paths if is_video(path)]
         return _run_videos(args, model, parser.prog) if videos else _run_images(args, model, parser.prog)
     except KeyboardInterrupt:

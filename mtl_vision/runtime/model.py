@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -16,6 +17,8 @@ from mtl_vision.runtime.predictor import Predictor
 from mtl_vision.runtime.prune import pruned
 
 INPUT = "image"
+ONNXRUNTIME = "onnxruntime"
+BACKENDS = (ONNXRUNTIME, "openvino", "openvino-bf16")
 CPU = ("CPUExecutionProvider",)
 MAX_THREADS = 256  # with thousands, onnxruntime does not come to an end
 MAX_BYTES = 2**31  # of an ONNX file
@@ -27,9 +30,10 @@ class Model(Predictor):
     Several threads may use one model: onnxruntime's runs allow it, and nothing else is kept between calls.
     threads: how many the network computes with, 1 to 256 (default: onnxruntime's choice, one per core).
     providers: onnxruntime's execution providers, the preferred one first. tasks: names of outputs to compute; the rest
-    of the graph is left out, and the manifest lists these alone.
+    of the graph is left out, and the manifest lists these alone. backend: "onnxruntime", or "openvino" in float32 or
+    "openvino-bf16", which computes in bfloat16 (an extra).
     Raises ModelError when the file is missing, damaged, no ONNX, without a manifest of a version that this runtime
-    reads, or not as it says; ValueError for other `threads` and `tasks`.
+    reads, or not as it says, or the backend is not installed; ValueError for other `threads`, `tasks` and `backend`.
     """
 
     def __init__(
@@ -38,7 +42,10 @@ class Model(Predictor):
         threads: int | None = None,
         providers: Sequence[str] = CPU,
         tasks: Collection[str] | None = None,
+        backend: str = ONNXRUNTIME,
     ) -> None:
+        if backend not in BACKENDS:
+            raise ValueError(f"backend is {backend}: expected one of {', '.join(BACKENDS)}")
         if threads is not None and not 1 <= threads <= MAX_THREADS:
             raise ValueError(f"threads is {threads}: expected 1 to {MAX_THREADS}")
         self.path = Path(path)
@@ -46,9 +53,9 @@ class Model(Predictor):
         intact = _is_intact(self.path)
         if intact is False:
             raise damaged
-        self._graph = _load(self.path, threads or 0, providers)
+        session = _load(self.path, threads or 0, providers)
         try:
-            text = self._graph.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
+            text = session.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
         except UnicodeDecodeError as error:
             raise ModelError(f"'{path}' has metadata that are no text; export the model again") from error
         if text is None:
@@ -57,16 +64,23 @@ class Model(Predictor):
         if intact is None and self.manifest.format_version > 1:
             raise damaged
         self.checksum = json.loads(text).get(checksum.KEY) or sha256(self.path.read_bytes()).hexdigest()
+        graph: Path | bytes = self.path
         if tasks is not None:
             self.manifest = self.manifest.only(tasks)
-            part = pruned(self.path.read_bytes(), [output.name for output in self.manifest.outputs])
-            self._graph = _load(part, threads or 0, providers)
+            graph = pruned(self.path.read_bytes(), [output.name for output in self.manifest.outputs])
+            session = _load(graph, threads or 0, providers)
         self._names = [output.name for output in self.manifest.outputs]
-        self._check()
+        self._graph: Any = session
+        self._check(session)
+        if backend != ONNXRUNTIME:
+            from mtl_vision.runtime.openvino import OpenVinoGraph  # it is looked for when it is wanted
+
+            self._graph = OpenVinoGraph(graph, threads or 0, backend)
+            self._try()
 
     @property
     def provider(self) -> str:
-        """The execution provider that onnxruntime took."""
+        """The execution provider that onnxruntime took, or the other backend."""
         return self._graph.get_providers()[0]
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -110,21 +124,21 @@ class Model(Predictor):
             np.pad(normalised.transpose(2, 0, 1), ((0, 0), (0, bottom), (0, right)), "edge")[None]
         )
 
-    def _check(self) -> None:
+    def _check(self, session: onnxruntime.InferenceSession) -> None:
         """Raise a ModelError when the graph is not as the manifest says, or does not run."""
-        m, found = self.manifest, [output.name for output in self._graph.get_outputs()]
+        m, found = self.manifest, [output.name for output in session.get_outputs()]
         if missing := set(self._names) - set(found):
             raise ModelError(
                 f"the manifest lists outputs {sorted(missing)}, the graph gives {found}; export the model again"
             )
-        inputs = [(one.name, one.type, len(one.shape)) for one in self._graph.get_inputs()]
+        inputs = [(one.name, one.type, len(one.shape)) for one in session.get_inputs()]
         axes, dtype = ("(1, 3, H, W)", "float") if m.form == "core" else ("(N, H, W, 3)", "uint8")
         if inputs != [(INPUT, f"tensor({dtype})", 4)]:
             raise ModelError(
                 f"expected a graph of one input, '{INPUT}' {axes} of {dtype}, found (name, type, axes) {inputs}; "
                 "export the model again"
             )
-        shape = self._graph.get_inputs()[0].shape
+        shape = session.get_inputs()[0].shape
         sides = shape[2:4] if m.form == "core" else shape[1:3]
         size = m.padded_size if m.form == "core" else (m.height, m.width)
         expected = (None, None) if m.dynamic_size else size
@@ -133,6 +147,10 @@ class Model(Predictor):
                 f"the manifest says input {size[0]} x {size[1]}, dynamic_size={m.dynamic_size}, the graph takes "
                 f"{sides}; export the model again"
             )
+        self._try()
+
+    def _try(self) -> None:
+        m = self.manifest
         try:
             self._run(np.zeros((1, m.height, m.width, 3), np.uint8))
         except ValueError as error:

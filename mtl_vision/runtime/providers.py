@@ -6,7 +6,7 @@ from pathlib import Path
 import onnxruntime
 
 from mtl_vision.runtime.contract import ModelError
-from mtl_vision.runtime.model import Model
+from mtl_vision.runtime.model import ONNXRUNTIME, Model
 
 PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
@@ -33,12 +33,15 @@ def open_model(
     threads: int | None = None,
     provider: str = AUTO,
     tasks: Collection[str] | None = None,
+    backend: str = ONNXRUNTIME,
     report: Callable[[str], object] = lambda text: None,
 ) -> Model:
     """The model on a provider, by its name in PROVIDERS; on the CPU where it cannot be made, which `report` is told.
 
-    Raises what `Model` does.
+    Another backend than onnxruntime knows no providers. Raises what `Model` does.
     """
+    if backend != ONNXRUNTIME:
+        return Model(path, threads, tasks=tasks, backend=backend)
     cpu, available = PROVIDERS["cpu"], onnxruntime.get_available_providers()
     chosen = choose(provider, available)
     if chosen == cpu:
