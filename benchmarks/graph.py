@@ -149,17 +149,18 @@ def table(title: str, sessions: Mapping[str, Session], x: np.ndarray, rounds: in
 def main() -> None:
     """Print the tables and the JSON line."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--quick", action="store_true", help="one network, few rounds, for trying")
+    p.add_argument("--quick", action="store_true", help="one network, one set of classes, few rounds, for trying")
     p.add_argument("--backbone", nargs="+", default=NETWORKS)
     p.add_argument("--rounds", type=int, default=30)
     args = p.parse_args()
     rounds = 3 if args.quick else args.rounds
     rng, figures = np.random.default_rng(0), {}
+    class_sets = dict(list(CLASSES.items())[: 1 if args.quick else None])
     steps = {"plain": (True, False), "scales": (True, True), "labels": (False, False), "both": (False, True)}
     print(f"onnxruntime {onnxruntime.__version__}, one thread, batch 1, {SIZE[0]}x{SIZE[1]}; {machine()}\n")
     image = rng.integers(0, 256, (1, *SIZE, 3), dtype=np.uint8)
     for backbone in args.backbone[:1] if args.quick else args.backbone:
-        for count, classes in list(CLASSES.items())[: 1 if args.quick else None]:
+        for count, classes in class_sets.items():
             models = {name: network(backbone, classes, *step) for name, step in steps.items()}
             norms = sum(node.op_type == "BatchNormalization" for node in models["plain"].graph.node)
             sessions = {name: session(model) for name, model in models.items()}
@@ -167,7 +168,7 @@ def main() -> None:
             ratios = table(f"{backbone}, {count} classes ({norms} batch norms left)", sessions, image, rounds)
             figures |= {f"{name}.{step}": value for step, value in ratios.items() if step != "plain"}
     h, w = SIZE[0] // 4, SIZE[1] // 4
-    for count in CLASSES:
+    for count in class_sets:
         coarse = rng.normal(size=(count, 6, 8)).astype(np.float32)
         logits = np.stack([cv2.resize(plane, (w, h), interpolation=cv2.INTER_CUBIC) for plane in coarse])[None]
         sessions = {name: session(exported(Way(way), torch.zeros(1, count, h, w))) for name, way in WAYS.items()}
