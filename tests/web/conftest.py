@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Request
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -90,13 +94,14 @@ def open_page(launch: Launch) -> Iterator[OpenPage]:
             if not any(known in text for known in errors):
                 faults.append(text)
 
-        def asked(address: str) -> None:
-            if loaded and not address.startswith(LOCAL):
-                faults.append(f"a request after it had loaded: {address}")
+        def asked(request: Request) -> None:
+            own = request.service_worker is not None or request.frame.page == page
+            if loaded and own and not request.url.startswith(LOCAL):
+                faults.append(f"a request after it had loaded: {request.url}")
 
         page.on("console", lambda message: message.type == "error" and said(f"console: {message.text}"))
         page.on("pageerror", lambda error: said(f"exception: {error}"))
-        context.on("request", lambda request: asked(request.url))
+        context.on("request", asked)
         if script:
             page.add_init_script(script)
         page.goto(url)
@@ -109,3 +114,55 @@ def open_page(launch: Launch) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert not faults, "\n".join(faults)
+
+
+# The network's page
+
+
+@pytest.fixture(scope="session")
+def ort() -> dict[str, bytes]:
+    """The files of onnxruntime-web: from MTL_ORT_WEB, or by npm."""
+    from mtl_vision.export.web.ort import ort_files
+
+    given = os.environ.get("MTL_ORT_WEB")
+    try:
+        return ort_files(Path(given) if given else None)
+    except ValueError as error:
+        pytest.skip(f"no onnxruntime-web: {error}")
+
+
+class Server:
+    """A plain static host: no headers but the usual ones. `asked` are the paths that it was asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.asked: list[str] = []
+        asked = self.asked
+
+        class Handler(SimpleHTTPRequestHandler):
+            def log_message(self, format: str, *args: object) -> None:
+                asked.append(self.path)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        self._thread = Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path], Server]]:
+    """serve(folder) -> Server."""
+    servers: list[Server] = []
+
+    def start(folder: Path) -> Server:
+        servers.append(Server(folder))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()

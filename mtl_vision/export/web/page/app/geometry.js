@@ -1,14 +1,8 @@
 /** Sizes, boxes and cameras, as mtl_vision/runtime/predictor.py and lens.py have them. Sizes are [height, width]. */
-import { resizePixels } from "app/resize.js";
+import { resizePixels, round } from "app/resize.js";
 
 const LONGEST = 640; // pixels of the longer side of what is shown, at most; more only where the network gives more
 export const LIVE = 320; // the same for a webcam's frames, for the sake of speed
-
-/** To the nearest whole number, halves to the even one, as Python rounds. */
-export function round(x) {
-  const low = Math.floor(x), rest = x - low;
-  return rest === 0.5 ? low + (low % 2) : Math.round(x);
-}
 
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 

@@ -14,7 +14,7 @@ const wanted = new URLSearchParams(location.search).get("backend");
 const KEPT = 15; // runs of which the middle one's time is told
 const CALM = 0.9; // of the webcam's colour range that stays from frame to frame
 
-let network, panels, cloud, webcam, shown;
+let network, panels, cloud, webcam, shown, loaded;
 const times = [];
 
 function fail(error) {
@@ -51,9 +51,10 @@ async function begin() {
   listen();
   $("loading").hidden = true;
   for (const id of ["choose", "status", "maps"]) $(id).hidden = false;
-  const first = document.querySelector("#samples img");
+  const first = document.querySelector("#samples img"), kept = keepOffline(facts.single);
   if (first) await safely(showSample)(first);
-  $("offline").textContent = await keepOffline(facts.single);
+  $("offline").textContent = await kept;
+  loaded = true;
   state("ready");
 }
 
@@ -128,7 +129,7 @@ async function show(image, { live = false, limits } = {}) {
     showCloud(result);
     globalThis.mtl = { network, ...shown }; // to look at from the console
   } finally {
-    state("ready");
+    if (loaded) state("ready");
   }
 }
 

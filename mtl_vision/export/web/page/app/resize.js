@@ -1,5 +1,11 @@
 /** Resizing as OpenCV does it, which the runtime uses: by area when an image shrinks, linearly when it grows. */
 
+/** To the nearest whole number, halves to the even one, as Python rounds. */
+export function round(x) {
+  const low = Math.floor(x), rest = x - low;
+  return rest === 0.5 ? low + (low % 2) : Math.round(x);
+}
+
 /** Pixels (h, w, 3) of 8 bits at another size [height, width]. */
 export function resizePixels(pixels, [h, w], [height, width]) {
   if (h === height && w === width) return pixels;
@@ -10,7 +16,7 @@ export function resizePixels(pixels, [h, w], [height, width]) {
 
 /** The share of the old pixels in each new one along a side: lists of [old, share]. */
 function shares(length, wanted) {
-  const scale = length / wanted, found = [];
+  const scale = 1 / (wanted / length), found = [];
   for (let i = 0; i < wanted; i++) {
     const from = i * scale, to = from + scale, cell = Math.min(scale, length - from);
     const last = Math.min(Math.floor(to), length - 1), first = Math.min(Math.ceil(from), last), list = [];
@@ -46,14 +52,14 @@ function byArea(pixels, [h, w], [height, width]) {
   return new Uint8Array(out.buffer);
 }
 
-const centred = (i, scale) => {
-  const at = (i + 0.5) * scale - 0.5, first = Math.floor(at);
+const centred = (i, inverse) => {
+  const at = Math.fround((i + 0.5) * (1 / inverse) - 0.5), first = Math.floor(at);
   return [first, at - first];
 };
 
 /** Where one side of an image grows and the other shrinks more. */
-const byCells = (i, scale) => {
-  const first = Math.floor(i * scale), rest = i + 1 - (first + 1) / scale;
+const byCells = (i, inverse) => {
+  const first = Math.floor(i * (1 / inverse)), rest = Math.fround(i + 1 - (first + 1) * inverse);
   return [first, rest <= 0 ? 0 : rest - Math.floor(rest)];
 };
 
@@ -61,7 +67,7 @@ const byCells = (i, scale) => {
 export function neighbours(length, wanted, place = centred) {
   const before = new Int32Array(wanted), after = new Int32Array(wanted), share = new Float32Array(wanted);
   for (let i = 0; i < wanted; i++) {
-    const [first, rest] = place(i, length / wanted), inside = first >= 0 && first < length - 1;
+    const [first, rest] = place(i, wanted / length), inside = first >= 0 && first < length - 1;
     before[i] = Math.min(Math.max(first, 0), length - 1);
     after[i] = inside ? first + 1 : before[i];
     share[i] = inside ? rest : 0;
@@ -73,13 +79,16 @@ const BITS = 2048; // OpenCV's shares of 8-bit pixels are whole numbers of 1 / B
 
 function linear(pixels, [h, w], [height, width], place) {
   const rows = neighbours(h, height, place), columns = neighbours(w, width, place);
-  const out = new Uint8Array(height * width * 3), whole = (share) => Math.round(share * BITS);
+  const whole = ({ share }) => share.map((part) => round(part * BITS));
+  const rest = ({ share }) => share.map((part) => round(Math.fround(1 - part) * BITS));
+  const out = new Uint8Array(height * width * 3), [left, right] = [rest(columns), whole(columns)];
+  const [upper, lower] = [rest(rows), whole(rows)];
   const across = (line, x, c) => {
-    const right = whole(columns.share[x]), start = line * w;
-    return pixels[(start + columns.before[x]) * 3 + c] * (BITS - right) + pixels[(start + columns.after[x]) * 3 + c] * right;
+    const a = (line * w + columns.before[x]) * 3 + c, b = (line * w + columns.after[x]) * 3 + c;
+    return pixels[a] * left[x] + pixels[b] * right[x];
   };
   for (let y = 0, at = 0; y < height; y++) {
-    const below = whole(rows.share[y]), above = BITS - below;
+    const [above, below] = [upper[y], lower[y]];
     for (let x = 0; x < width; x++) {
       for (let c = 0; c < 3; c++, at++) {
         const high = (above * (across(rows.before[y], x, c) >> 4)) >> 16;

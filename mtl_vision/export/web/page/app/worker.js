@@ -15,7 +15,7 @@ async function start({ runtime, wasm, model, webgpu, threads, blank }) {
 
 /** A session that has run once: the first run is the slow one, and shows what does not work. */
 async function open(model, provider, blank) {
-  session = await ort.InferenceSession.create(model, { executionProviders: [provider] });
+  session = await ort.InferenceSession.create(model, { executionProviders: [provider], logSeverityLevel: 3 });
   await run(blank);
 }
 
