@@ -20,7 +20,7 @@ WEBGPU = {
     "ort.webgpu.bundle.min.mjs": "0730816731ce2cdfb06f273da065d4a1c7091eb9d1756a83b2916c8a89d015e2",
     "ort-wasm-simd-threaded.asyncify.wasm": "39f9f0894d478800487ed9f7dbe92618498db320cf55c8e3d89adff8dce658da",
 }
-LEVEL = 6  # of gzip: 9 takes three times as long for a hundredth of the bytes
+LEVEL = 6  # of gzip: 9 takes twice as long, for a hundredth of the bytes
 SECONDS = 600  # that npm may take
 HOW = (
     f"with a network and npm it comes by itself; without, run `npm pack {PACKAGE}@{VERSION}` where there are both, "

@@ -4,6 +4,7 @@ import gzip
 import json
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -125,6 +126,7 @@ def _source() -> Files:
     return dict(sorted(found.items()))
 
 
+@cache
 def _rooms() -> Files:
     """The sample pictures, as JPEG."""
     found: Files = {}
