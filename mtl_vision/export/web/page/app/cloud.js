@@ -16,7 +16,7 @@ void main() {
 const COLOURS = "precision mediump float; varying vec3 shown; void main() { gl_FragColor = vec4(shown, 1.0); }";
 const GRAZING = Math.tan((5 * Math.PI) / 180); // from here on a slope is taken for a depth edge, as in runtime/points.py
 const FRONT = { yaw: 0, pitch: 0, zoom: 1, shift: [0, 0] };
-const ASIDE = { yaw: 0.35, pitch: 0.12, zoom: 0.9, shift: [0, 0] }; // at first, so that one sees that it is in space
+const ASIDE = { yaw: 0.35, pitch: 0.12, zoom: 0.85, shift: [0, 0] }; // at first, so that one sees that it is in space
 const KEYS = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] };
 
 /** The points of a depth map (h, w): {positions, pixels: which pixel each is of, middle}. Depth edges have none. */
@@ -41,7 +41,7 @@ export class Cloud {
   /** Throws Error where the browser has no WebGL. */
   constructor(canvas) {
     this.canvas = canvas;
-    this.gl = canvas.getContext("webgl", { antialias: true, alpha: true, preserveDrawingBuffer: true });
+    this.gl = canvas.getContext("webgl", { antialias: true });
     if (!this.gl) throw new Error("this browser has no WebGL");
     this.program = program(this.gl);
     this.buffers = { position: this.gl.createBuffer(), colour: this.gl.createBuffer() };
@@ -118,8 +118,11 @@ export class Cloud {
     this.draw();
   }
 
+  /** Move it by these pixels of the screen, at the distance of its middle. */
   move(x, y) {
-    const perPixel = this.cloud ? this.cloud.middle / (this.camera.fx * Math.min(this.canvas.clientWidth / this.size[1], this.canvas.clientHeight / this.size[0]) * this.view.zoom) : 0;
+    if (!this.cloud) return;
+    const { clientWidth, clientHeight } = this.canvas, [h, w] = this.size;
+    const perPixel = this.cloud.middle / (this.camera.fx * Math.min(clientWidth / w, clientHeight / h) * this.view.zoom);
     this.view.shift = [this.view.shift[0] + x * perPixel, this.view.shift[1] + y * perPixel];
     this.draw();
   }

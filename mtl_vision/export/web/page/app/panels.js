@@ -85,6 +85,7 @@ export class Panels {
     this.result = result;
     const [h, w] = result.size, photo = this.panels.get("photo").canvas;
     [photo.height, photo.width] = [h, w];
+    for (const { canvas } of this.panels.values()) canvas.parentNode.style.setProperty("--shape", w / h);
     const pen = photo.getContext("2d", { willReadFrequently: true });
     pen.imageSmoothingQuality = "high";
     pen.drawImage(image.bitmap, 0, 0, w, h);
