@@ -116,7 +116,7 @@ def test_a_folder_on_a_plain_host(
     asked = list(server.asked)
     for name in ("/model.onnx", "/ort/ort-wasm-simd-threaded.wasm.gz"):
         assert asked.count(name) == 1
-    assert not any("webgpu" in name for name in asked if name != "/ort/ort.webgpu.bundle.min.mjs")
+    assert not any("webgpu" in name for name in asked if name != "/ort/ort.webgpu.bundle.min.js")
     give(page, photo)
     assert_alike(page, model, photo)
     page.click("#samples button:last-child")
@@ -125,7 +125,7 @@ def test_a_folder_on_a_plain_host(
     server.stop()
     page.context.set_offline(True)
     again = page.context.new_page()
-    again.goto(server.url)
+    again.goto(f"{server.url}index.html")
     again.wait_for_selector(READY)
     give(again, photo)
     assert_alike(again, model, photo)

@@ -29,7 +29,7 @@ HOW = (
 
 
 def ort_files(given: Path | None = None) -> dict[str, bytes]:
-    """The files by name, the binaries packed by gzip: {name: bytes}.
+    """The files as the page has them, by name: modules, and binaries packed by gzip.
 
     given: npm's archive of the package, its folder, or the folder's `dist`; else npm fetches it. Raises ValueError,
     which says what to do, where a file is missing or is not of this version.
@@ -52,9 +52,16 @@ def _read(folder: Path, name: str, digest: str) -> bytes:
     return data
 
 
+def is_wasm(name: str) -> bool:
+    """Whether a file, by its name in the page, is one of those that WebAssembly alone needs."""
+    return any(_packed(own, b"")[0] == name for own in WASM)
+
+
 def _packed(name: str, data: bytes) -> tuple[str, bytes]:
-    """A binary as gzip makes it, a quarter of the bytes, since not every server does so; always the same bytes."""
-    return (f"{name}.gz", gzip.compress(data, LEVEL, mtime=0)) if name.endswith(".wasm") else (name, data)
+    """As any host serves it: modules as .js, since some do not know .mjs; binaries packed to a quarter of the bytes."""
+    if name.endswith(".mjs"):
+        return name.removesuffix(".mjs") + ".js", data
+    return f"{name}.gz", gzip.compress(data, LEVEL, mtime=0)
 
 
 def _fetched(folder: Path) -> Path:

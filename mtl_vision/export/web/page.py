@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 
-from mtl_vision.export.web.ort import WASM
+from mtl_vision.export.web.ort import is_wasm
 from mtl_vision.runtime.contract import ModelError
 from mtl_vision.runtime.files import atomic_write
 from mtl_vision.runtime.model import Model
@@ -22,7 +22,7 @@ ROOMS = {2: "a rendered room", 5: "another rendered room", 11: "a third rendered
 ROOM_SIZE, QUALITY = (480, 640), 90
 MAP, FACTS = '{"imports": {"app/": "./app/"}}', '{"single": false, "samples": []}'  # as they stand in index.html
 MARK = b'<meta name="generator" content="mtl_vision">'
-TYPES = {".mjs": "text/javascript", ".js": "text/javascript", ".jpg": "image/jpeg"}
+TYPES = {".js": "text/javascript", ".jpg": "image/jpeg"}
 
 Files = dict[str, bytes]
 
@@ -77,7 +77,7 @@ def _facts(single: bool, version: str, rooms: Files) -> str:
 def _single(source: Files, large: Files, rooms: Files) -> Files:
     """Everything in index.html: modules by an import map of data URIs, the rest as texts in base64."""
     modules = {name: _data_uri(name, data) for name, data in source.items() if name.startswith("app/")}
-    needed = {name: data for name, data in large.items() if name.removeprefix("ort/").removesuffix(".gz") in WASM}
+    needed = {name: data for name, data in large.items() if is_wasm(name.removeprefix("ort/"))}
     inside = {"model.onnx": gzip.compress(large["model.onnx"], mtime=0)} | needed | rooms
     blocks = "\n".join(
         f'<script type="{_type(name)}" id="file:{name}">{b64encode(data).decode()}</script>'

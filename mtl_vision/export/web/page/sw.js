@@ -18,6 +18,7 @@ self.addEventListener("activate", (event) => {
 });
 
 self.addEventListener("fetch", (event) => {
-  const kept = caches.open(NAME).then((cache) => cache.match(event.request, { ignoreSearch: true }));
+  const wanted = event.request.mode === "navigate" ? "./" : event.request; // also where index.html is named
+  const kept = caches.open(NAME).then((cache) => cache.match(wanted, { ignoreSearch: true }));
   event.respondWith(kept.then((answer) => answer ?? fetch(event.request)));
 });

@@ -1,14 +1,14 @@
 /** The network: loaded once, run in a worker, by WebGPU where the browser has it and by WebAssembly otherwise. */
 import { PageError, orSay } from "app/errors.js";
 import { address, read } from "app/files.js";
-import { cameraOf, inputSize, prepare, shownSize } from "app/geometry.js";
+import { cameraOf, prepare, shownSize } from "app/geometry.js";
 import { KINDS } from "app/kinds.js";
 import { checkIntact, readManifest } from "app/manifest.js";
 
 const MODEL = "model.onnx", MOST_THREADS = 4;
 const FILES = {
-  wasm: ["ort/ort.wasm.bundle.min.mjs", "ort/ort-wasm-simd-threaded.wasm.gz"],
-  webgpu: ["ort/ort.webgpu.bundle.min.mjs", "ort/ort-wasm-simd-threaded.asyncify.wasm.gz"],
+  wasm: ["ort/ort.wasm.bundle.min.js", "ort/ort-wasm-simd-threaded.wasm.gz"],
+  webgpu: ["ort/ort.webgpu.bundle.min.js", "ort/ort-wasm-simd-threaded.asyncify.wasm.gz"],
 };
 
 /** Load model and runtime. progress(words, share). wanted: "wasm", "webgpu", or neither: the best there is. */
@@ -85,8 +85,6 @@ export async function predict({ manifest, worker }, image, longest) {
   }
   return { maps, ms, size: shown, box, camera: cameraOf(manifest, canvas.size, canvas.box, shown) };
 }
-
-export const takes = (manifest, image) => inputSize(manifest, image.size);
 
 /** The box's part of a map. */
 function cropped(map, [height, width], [top, left, h, w]) {

@@ -1,7 +1,7 @@
 /** Where pictures come from: files, the clipboard, samples, the webcam. Each becomes {size, pixels, bitmap, name}. */
 import { PageError } from "app/errors.js";
 
-const MOST = 16e6; // pixels that a canvas has everywhere
+const MOST = 16e6, LONGEST = 16384; // pixels that a canvas has everywhere, and those of a side
 const UNTOUCHED = { colorSpaceConversion: "none", premultiplyAlpha: "none", imageOrientation: "from-image" };
 
 /** A file or a blob as a picture; transparency is laid over `fill`. */
@@ -15,8 +15,9 @@ export async function fromFile(file, fill) {
 
 /** What can be drawn (an image that has loaded, a frame) as a picture. */
 export function picture(source, name, fill) {
-  const full = [source.naturalHeight || source.videoHeight || source.height, source.naturalWidth || source.videoWidth || source.width];
-  const scale = Math.min(1, Math.sqrt(MOST / (full[0] * full[1])));
+  const height = source.naturalHeight || source.videoHeight || source.height;
+  const width = source.naturalWidth || source.videoWidth || source.width, full = [height, width];
+  const scale = Math.min(1, Math.sqrt(MOST / (height * width)), LONGEST / Math.max(height, width));
   const size = full.map((side) => Math.max(1, Math.round(side * scale)));
   const canvas = document.createElement("canvas");
   [canvas.height, canvas.width] = size;
