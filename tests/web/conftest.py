@@ -132,15 +132,20 @@ def ort() -> dict[str, bytes]:
 
 
 class Server:
-    """A plain static host: no headers but the usual ones. `asked` are the paths that it was asked for."""
+    """A plain static host: no headers but the usual ones, and those given. `asked`: the paths that it was asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **headers: str) -> None:
         self.asked: list[str] = []
         asked = self.asked
 
         class Handler(SimpleHTTPRequestHandler):
             def log_message(self, format: str, *args: object) -> None:
                 asked.append(self.path)
+
+            def end_headers(self) -> None:
+                for name, value in headers.items():
+                    self.send_header(name.replace("_", "-"), value)
+                super().end_headers()
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
@@ -155,12 +160,12 @@ class Server:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Path], Server]]:
-    """serve(folder) -> Server."""
+def serve() -> Iterator[Callable[..., Server]]:
+    """serve(folder, **headers) -> Server."""
     servers: list[Server] = []
 
-    def start(folder: Path) -> Server:
-        servers.append(Server(folder))
+    def start(folder: Path, **headers: str) -> Server:
+        servers.append(Server(folder, **headers))
         return servers[-1]
 
     yield start

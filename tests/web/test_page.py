@@ -139,6 +139,17 @@ def test_one_file_by_double_click(open_page: OpenPage, single: str, model: Path,
     assert_alike(page, model, photo)
 
 
+def test_threads_where_the_host_allows_them(
+    open_page: OpenPage, serve: Callable[..., Any], folder: Path, model: Path, photo: Path
+) -> None:
+    headers = {"Cross_Origin_Opener_Policy": "same-origin", "Cross_Origin_Embedder_Policy": "require-corp"}
+    page = open_page(serve(folder, **headers).url, READY)
+    cores = min(page.evaluate("navigator.hardwareConcurrency"), 4)
+    assert f"{cores} threads" in page.inner_text("#status") or cores == 1
+    give(page, photo)
+    assert_alike(page, model, photo)
+
+
 FORMS: dict[str, dict[str, Any]] = {
     "float16": {"half": True},
     "any size": {"dynamic": True},

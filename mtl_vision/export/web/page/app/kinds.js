@@ -5,6 +5,7 @@ import { grow, growIds } from "app/resize.js";
 
 const NONE = [150, 150, 150]; // the colour of no value
 const IGNORE = 255, GOLDEN = 0.618034;
+const SPECKS = 0.002; // the share of a map up to which a class is not in its key
 // As one sees them in the camera frame: x right, y down, z forward
 const DIRECTIONS = { "faces us": [0, 0, -1], left: [-1, 0, 0], right: [1, 0, 0], up: [0, -1, 0], down: [0, 1, 0] };
 
@@ -128,7 +129,7 @@ const labels = {
   key(map, output) {
     const counts = new Uint32Array(256);
     for (const id of map) counts[id]++;
-    const ids = [...counts.keys()].filter((id) => counts[id]).sort((a, b) => counts[b] - counts[a]);
+    const ids = [...counts.keys()].filter((id) => counts[id] > SPECKS * map.length); // by id: from frame to frame it stays
     return { entries: ids.map((id) => [className(id, output), classColour(id, output)]) };
   },
   say: (map, i, output) => className(map[i], output),

@@ -61,7 +61,7 @@ async function begin() {
 const WORDS = { scalar_map: "how far it is", unit_vector_map: "which way it faces", label_map: "what it is" };
 
 function sentence(outputs) {
-  const said = outputs.map(({ kind, name }) => WORDS[kind] ?? `${name}`);
+  const said = outputs.map(({ kind, name }) => WORDS[kind] ?? `its ${name}`);
   return said.length < 2 ? said.join() : `${said.slice(0, -1).join(", ")} and ${said.at(-1)}`;
 }
 

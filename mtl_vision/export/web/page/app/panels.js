@@ -1,6 +1,7 @@
 /** The photo and its maps side by side, and what lies under the pointer in all of them at once. */
 
 const STEP = 0.01, FAR = 0.05; // of a side, for the arrow keys, without and with Shift
+const MOST = 5; // panels in a row
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export function element(tag, { parent, ...properties } = {}, ...children) {
@@ -18,6 +19,8 @@ export class Panels {
     for (const [name, title] of [["photo", "Photo"], ...outputs.map((o) => [o.name, titled(o.name)])]) {
       this.panels.set(name, this.make(parent, name, title));
     }
+    const count = this.panels.size; // in a row of a wide screen
+    parent.style.setProperty("--count", count > MOST ? Math.ceil(count / 2) : count);
     this.at = null;
   }
 
