@@ -131,6 +131,43 @@ def ort() -> dict[str, bytes]:
         pytest.skip(f"no onnxruntime-web: {error}")
 
 
+@pytest.fixture(scope="session")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A room that is none of the samples, without loss."""
+    import cv2
+
+    from mtl_vision.synthetic import render_room
+
+    path = tmp_path_factory.mktemp("photo") / "room.png"
+    cv2.imwrite(str(path), cv2.cvtColor(render_room(123, (240, 320)).image, cv2.COLOR_RGB2BGR))
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from random_model import random_model
+
+    return random_model(tmp_path_factory.mktemp("model") / "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def folder(model: Path, ort: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page as a folder."""
+    from mtl_vision.export.web.page import write_page
+
+    write_page(model, path := tmp_path_factory.mktemp("page"), ort)
+    return path
+
+
+@pytest.fixture(scope="session")
+def single(model: Path, ort: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of the page as one file."""
+    from mtl_vision.export.web.page import write_page
+
+    write_page(model, path := tmp_path_factory.mktemp("single"), ort, single=True)
+    return (path / "index.html").as_uri()
+
+
 class Server:
     """A plain static host: no headers but the usual ones, and those given. `asked`: the paths that it was asked for."""
 
