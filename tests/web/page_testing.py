@@ -46,7 +46,7 @@ def maps_of(page: Page, model: Path) -> dict[str, np.ndarray]:
     }
 
 
-def assert_alike(page: Page, model: Path, photo: Path, slack: float = 1.0) -> None:
+def assert_alike(page: Page, model: Path, photo: Path) -> None:
     """The page's maps of a photo are those of onnxruntime in Python, at the photo's own size."""
     runtime = Model(model, threads=1)
     expected, found = runtime.predict(photo), maps_of(page, model)
@@ -56,11 +56,11 @@ def assert_alike(page: Page, model: Path, photo: Path, slack: float = 1.0) -> No
         assert np.ptp(b) > 0.1, f"{output.name} is flat: nothing would be compared"
         figures = KINDS[output.kind].compare(a, b)
         if output.kind == "scalar_map":
-            assert (np.abs(a - b) / np.maximum(b, 1e-6)).max() < 1e-3 * slack
+            assert (np.abs(a - b) / np.maximum(b, 1e-6)).max() < 1e-3
         elif output.kind == "unit_vector_map":
-            assert figures["mean_degrees"] < 0.1 * slack
-            assert figures["max_degrees"] < 1.0 * slack
+            assert figures["mean_degrees"] < 0.1
+            assert figures["max_degrees"] < 1.0
         elif output.kind == "label_map":
-            assert figures["share_different"] < 1e-3 * slack
+            assert figures["share_different"] < 1e-3
         else:
-            assert figures["max_difference"] < 1e-3 * slack
+            assert figures["max_difference"] < 1e-3
