@@ -1,4 +1,4 @@
-"""mtl-export: write a trained run as one ONNX file that describes itself."""
+"""mtl-export: write a trained run as one ONNX file that describes itself, and as a page for the browser."""
 
 import argparse
 import re
@@ -7,13 +7,54 @@ from pathlib import Path
 
 from mtl_vision.importing import stopping_at_once
 
+OPTIONS = ("size", "dynamic_size", "logits", "fp16", "int8", "core", "opset")  # of `export_run`
+
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 0 exported and verified, 1 with a message otherwise."""
+    p = _parser()
+    args = p.parse_args(argv)
+    if args.web is None and (args.single_file or args.ort_web):
+        p.error("--single-file and --ort-web belong to a page: give --web DIR as well")
+    made = args.run if args.web and args.run.is_file() else None  # exported before
+    if made and (wrong := [name for name in ("out", "tasks", *OPTIONS) if getattr(args, name) != p.get_default(name)]):
+        p.error(f"--{wrong[0].replace('_', '-')} is of an export: give the run's directory in place of '{made}'")
+    with stopping_at_once(p.prog):  # here, so that --help is quick
+        from mtl_vision.datasets import DataError
+        from mtl_vision.export.web.ort import ort_files
+        from mtl_vision.export.web.page import check_folder, write_page
+        from mtl_vision.runtime.contract import ModelError
+        from mtl_vision.runtime.terminal import say
+    try:
+        if args.web:  # before the export, which takes longer
+            check_folder(args.web)
+            ort = ort_files(args.ort_web)
+        out = made or _export(args)
+        if args.web:
+            print(write_page(out.with_suffix(".fp16.onnx") if args.fp16 else out, args.web, ort, args.single_file))
+    except (ValueError, OSError, DataError, ModelError) as error:
+        say(f"mtl-export: {error}")
+        return 1
+    print(f"\nnext: mtl-infer {out} IMAGES... --out out")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> Path:
+    """Export the run. Returns the file."""
+    from mtl_vision.engine.load import load_run
+    from mtl_vision.export.exporter import export_run
+
+    out = args.out or args.run / "model.onnx"
+    tasks = None if args.tasks is None else [name.strip() for name in args.tasks.split(",")]
+    export_run(load_run(args.run), out, tasks=tasks, **{name: getattr(args, name) for name in OPTIONS}, report=print)
+    return out
+
+
+def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="mtl-export", description="Export a trained run as one ONNX file that describes itself, and verify it."
     )
-    p.add_argument("run", type=Path, help="run directory, such as runs/NAME")
+    p.add_argument("run", type=Path, help="run directory, such as runs/NAME; with --web, an exported file will do")
     p.add_argument("--out", type=Path, help="file to write (RUN_DIR/model.onnx)")
     p.add_argument("--tasks", metavar="A,B", help="keep only these tasks' heads (all)")
     size = p.add_mutually_exclusive_group()
@@ -24,27 +65,11 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--int8", action="store_true", help="also write OUT.int8.onnx, calibrated on the training data")
     p.add_argument("--core", action="store_true", help="also write OUT.core.onnx, for the compilers of NPUs")
     p.add_argument("--opset", type=int, default=18, help="version of the ONNX operators, 17 to 20 (18)")
-    args = p.parse_args(argv)
-    out = args.out or args.run / "model.onnx"
-    with stopping_at_once(p.prog):  # here, so that --help is quick
-        from mtl_vision.datasets import DataError
-        from mtl_vision.engine.load import load_run
-        from mtl_vision.export.exporter import export_run
-        from mtl_vision.export.verify import VerifyError
-        from mtl_vision.runtime.contract import ModelError
-        from mtl_vision.runtime.terminal import say
-    try:
-        run = load_run(args.run)
-        tasks = None if args.tasks is None else [name.strip() for name in args.tasks.split(",")]
-        options = {
-            name: getattr(args, name) for name in ("size", "dynamic_size", "logits", "fp16", "int8", "core", "opset")
-        }
-        export_run(run, out, tasks=tasks, **options, report=print)
-    except (ValueError, OSError, DataError, ModelError, VerifyError) as error:
-        say(f"mtl-export: {error}")
-        return 1
-    print(f"\nnext: mtl-infer {out} IMAGES... --out out")
-    return 0
+    web = p.add_argument_group("the network in the browser (with --fp16 that file, half as large)")
+    web.add_argument("--web", type=Path, metavar="DIR", help="also write a static page, into a new folder")
+    web.add_argument("--single-file", action="store_true", help="as one file, DIR/index.html, for a double click")
+    web.add_argument("--ort-web", type=Path, metavar="FOLDER", help="where onnxruntime-web lies (npm fetches it)")
+    return p
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mtl_vision.export.deployed import Deployed
-from mtl_vision.runtime.contract import Manifest, Output
+from mtl_vision.runtime.contract import Manifest, ModelError, Output
 from mtl_vision.runtime.kinds import KINDS, Size, resize_pixels
 from mtl_vision.runtime.model import Model
 
@@ -32,8 +32,8 @@ BUDGETS: Mapping[str, Mapping[str, tuple[str, float]]] = {
 }
 
 
-class VerifyError(Exception):
-    """Outputs differ; the message names them."""
+class VerifyError(ModelError):
+    """Outputs differ; the message names them. A ModelError, since such a file must not be run."""
 
 
 @dataclass(frozen=True)
