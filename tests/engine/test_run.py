@@ -49,7 +49,7 @@ def test_run_directory(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     found = {path.name for path in folder.iterdir()}
     assert found == {
         "config.yaml", "dataset.yaml", "history.jsonl", "metrics.json", "weights.png", "panel.png", "checkpoint.pt",
-        "checkpoint.previous.pt", "model.safetensors", "tensorboard",
+        "checkpoint.previous.pt", "model.safetensors", "tensorboard", "evaluation.json", "report.html",
     }  # fmt: skip
     steps = history(folder)
     assert [record["step"] for record in steps] == list(range(6))
