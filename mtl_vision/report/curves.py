@@ -100,7 +100,7 @@ NOTES = {
     LEARNING_RATE: "the highest of the optimiser's",
     "kpi": "share of pixels predicted well, which the weights follow",
 }
-WITH = {"target": "grad_norm"}  # what is drawn dashed in another one's chart
+WITH = {"target": "grad_norm"}  # what is drawn dashed in another one's chart, where it is of one run
 LOG = ("grad_norm", "loss")
 
 
@@ -117,7 +117,8 @@ def charts(runs: Sequence[Mapping[str, Table]]) -> list[dict[str, Any]]:
     for key in keys:
         parts = []
         for index, run in enumerate(runs):
-            for name in (key, *(other for other, place in WITH.items() if place == key)):
+            beside = [other for other, place in WITH.items() if place == key and len(runs) == 1]
+            for name in (key, *beside):
                 if name in run:
                     parts += _parts(run[name], index, "raw" if name == key else name, most)
         title = TITLES.get(key, key.replace("_", " "))

@@ -63,7 +63,7 @@ def course(what: str, steps: np.ndarray, values: np.ndarray) -> str:
     start, end = float(values[0]), ending(values)
     window = max(len(values) // WINDOW, 1)
     smooth = np.convolve(values, np.ones(window) / window, "valid")
-    at = steps[window - 1 :]
+    at = steps[window // 2 :][: len(smooth)]  # the middle of each window
     change = abs(end - start)
     low, high = float(smooth.min()), float(smooth.max())
     if change <= SMALL * max(abs(start), abs(end)):
@@ -78,18 +78,17 @@ def course(what: str, steps: np.ndarray, values: np.ndarray) -> str:
     if arrived >= 0.75 * len(smooth):
         return f"{what} {verb} from {short(start)} to {short(end)}{extreme}, and was still moving near the end."
     within = int(at[min(arrived, len(at) - 1)] - steps[0])
-    return (
-        f"{what} {verb} from {short(start)} to {short(end)} within {max(within, 1):,} steps{extreme} and stayed there."
-    )
+    stayed = f"{extreme}, and stayed there." if extreme else " and stayed there."
+    return f"{what} {verb} from {short(start)} to {short(end)} within {max(within, 1):,} steps{stayed}"
 
 
 def _extreme(smooth: np.ndarray, at: np.ndarray, start: float, end: float) -> str:
     """Where the curve went far beyond both ends."""
     beyond = 0.5 * abs(end - start)
     if smooth.max() > max(start, end) + beyond:
-        return f", by way of {short(float(smooth.max()))} at step {at[smooth.argmax()]:,},"
+        return f", by way of {short(float(smooth.max()))} at step {at[smooth.argmax()]:,}"
     if smooth.min() < min(start, end) - beyond:
-        return f", by way of {short(float(smooth.min()))} at step {at[smooth.argmin()]:,},"
+        return f", by way of {short(float(smooth.min()))} at step {at[smooth.argmin()]:,}"
     return ""
 
 

@@ -67,6 +67,38 @@ def test_run_directory(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert any((folder / "tensorboard").iterdir())
 
 
+def test_a_report_that_fails_costs_a_line_not_the_run(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no\nway")
+
+    monkeypatch.setattr("mtl_vision.engine.details.gallery", fails)
+    assert main(arguments(rooms, tmp_path, "a", "--run.tensorboard=false", "--train.eval_every=1")) == 0
+    folder = tmp_path / "runs" / "a"
+    assert (folder / "metrics.json").exists() and not (folder / "report.html").exists()
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "report.html" in line]
+    assert len(warnings) == 2 and warnings[0].startswith("warning: no report.html (RuntimeError: no\\nway)")
+
+
+def test_the_report_is_there_while_the_training_goes_on(
+    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first of two epochs, of a run that is then stopped; and of the four tasks, when it has resumed."""
+    more = ("--train.eval_every=1", "--run.tensorboard=false", "--tasks.names=[depth, normals, segmentation, edges]")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        assert main(arguments(rooms, tmp_path, "a", "--balancer=PCGrad", *more)) == 130
+    folder = tmp_path / "runs" / "a"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "measured after 1 of 2 epochs, 3 steps" in page and "Edges by threshold" in page
+    assert main([f"--run.dir={tmp_path / 'runs'}", "--run.name=a", "--run.resume=true"]) == 0
+    assert "finished, 6 steps" in (folder / "report.html").read_text(encoding="utf-8")
+    found = json.loads((folder / "evaluation.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert found["metrics"] == metrics and found["epoch"] == 2 and len(found["gallery"]["samples"]) == 3
+
+
 def test_same_seed_same_run(rooms: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert main(arguments(rooms, tmp_path, name, f"--run.seed={seed}", "--run.tensorboard=false")) == 0

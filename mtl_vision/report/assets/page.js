@@ -220,7 +220,7 @@
 
   const toggles = (place, names, kind) =>
     names.forEach(([key, label, index]) => {
-      const button = el("button", { type: "button", "aria-pressed": "true" }, swatch(index), named(label));
+      const button = el("button", { type: "button", "aria-pressed": "true" }, ...(index == null ? [] : [swatch(index)]), named(label));
       button.addEventListener("click", () => {
         const on = off[kind].delete(key) || (off[kind].add(key), false);
         button.setAttribute("aria-pressed", String(on));
@@ -241,7 +241,7 @@
     $("from").addEventListener("input", () => setZoom([Math.min(+$("from").value, +$("to").value - 2), +$("to").value]));
     $("to").addEventListener("input", () => setZoom([+$("from").value, Math.max(+$("to").value, +$("from").value + 2)]));
     $("reset").addEventListener("click", () => setZoom(null));
-    toggles($("tasks"), data.tasks.map((task, k) => [task, task, several ? 7 : k]), "task");
+    toggles($("tasks"), data.tasks.map((task, k) => [task, task, several ? null : k]), "task");
     if (several) toggles($("shown-runs"), data.runs.map((run, k) => [k, run, k]), "run");
     $("plots").classList.toggle("many", several && data.tasks.length > 2);
     for (const chart of panels()) {
