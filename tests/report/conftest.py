@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+MakeRun = Callable[..., Path]
 TASKS = ("depth", "normals", "segmentation")
 FIGURES = {
     "depth.rmse": {"unit": "m", "higher_is_better": False, "main": True, "nine": False},

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
 from mtl_vision.report.compare import baseline_of, delta_m, delta_rows, metric_rows, recipe_differences
 from mtl_vision.report.reading import read_run
 
-MakeRun = Callable[..., Path]
+from .conftest import MakeRun
 
 
 def test_delta_m_by_hand() -> None:

@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,9 +16,8 @@ import pytest
 from mtl_vision.report.cli import main
 from mtl_vision.report.page import ASSETS, safe_json, write_report
 
-from .conftest import evaluation, records
+from .conftest import MakeRun, evaluation, records
 
-MakeRun = Callable[..., Path]
 HOSTILE = ("</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "\u2028<!--", "a&b")
 
 
