@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from mtl_vision.report.reading import number
+from mtl_vision.report.story import own
 
 WIDTH, HEIGHT = 372, 230
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 40
@@ -149,7 +150,7 @@ def confusions(chart: Mapping[str, Any], most: int = 3) -> list[str]:
         if i != j and count >= CONFUSED * sum(row) > 0
     ]
     return [
-        f"{100 * share:.0f} % of {true}'s pixels are taken for {predicted}"
+        f"{100 * share:.0f} % of {own(true)} pixels are taken for {predicted}"
         for share, true, predicted in sorted(found, reverse=True)[:most]
     ]
 

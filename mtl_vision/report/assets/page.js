@@ -268,6 +268,7 @@
 
   // ---- samples
   const FIRST = 12; // samples that are there at once
+  const DIRECTIONS = { "faces us": [128, 128, 0], left: [0, 128, 128], right: [255, 128, 128], up: [128, 0, 128], down: [128, 255, 128] };
   const VIEWS = ["photo", "truth", "prediction", "error"];
   const gallery = () => {
     let run = data.galleries.findIndex((g) => g.samples.length);
@@ -360,6 +361,12 @@
         place.append(el("span", {}, box, "error: another class"));
       } else {
         if (output.kind === "scalar_map") place.append(el("span", {}, `${task}: near`, el("i", { class: "ramp depth" }), "far, each photo's own range"));
+        if (output.kind === "unit_vector_map")
+          for (const [label, rgb] of Object.entries(DIRECTIONS)) {
+            const box = el("i");
+            box.style.background = `rgb(${rgb.join(",")})`;
+            place.append(el("span", {}, box, label));
+          }
         if (output.kind === "probability_map") place.append(el("span", {}, `${task}: 0`, el("i", { class: "ramp share" }), "1"));
         place.append(el("span", {}, "error: 0", el("i", { class: "ramp" }), `${[short(output.error_limit), output.error_unit].join(" ").trim()} and more`));
       }
