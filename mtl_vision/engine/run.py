@@ -224,4 +224,6 @@ class Run:
         if (scale := self.trainer.loss_scale) is not None and scale.lowered:
             print(f"steps done again with a lower loss scale, since float16 had overflowed: {scale.lowered}")
         print(f"trained in {seconds / 60:.1f} min on {self.device}; everything is in {self.folder}/")
+        if (self.folder / REPORT).exists():
+            print(f"to look at: {self.folder / REPORT}")
         print(f"\nnext: mtl-export {self.folder}")

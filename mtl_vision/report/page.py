@@ -44,7 +44,7 @@ def write_report(folders: Sequence[Path], out: Path, against: Sequence[Path] = (
 
 def page(runs: Sequence[Recorded], against: Sequence[Recorded] = ()) -> str:
     """The report as HTML."""
-    recorded = [tables(run.history) for run in runs]
+    recorded = [tables([*run.history, *_measured_last(run)]) for run in runs]
     galleries = _galleries(runs)
     figures = figures_of(runs)
     base = list(against) or list(runs[:1])
@@ -112,6 +112,12 @@ def _policy(script: str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     pictures = "img-src data:; style-src 'unsafe-inline'"
     return f"default-src 'none'; {pictures}; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def _measured_last(run: Recorded) -> list[dict[str, Any]]:
+    """The record of the last measurement; that of the end is not in the history."""
+    step = run.evaluation.get("step")
+    return [{"step": step - 1, "metrics": dict(run.metrics)}] if isinstance(step, int) and 0 < step < 2**53 else []
 
 
 def _notes(run: Recorded) -> list[str]:

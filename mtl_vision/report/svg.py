@@ -117,15 +117,16 @@ def matrix(chart: Mapping[str, Any]) -> str:
     n, large = len(names), len(names) > MANY
     side = 840 if large else WIDTH
     size = 11
-    label = min(max(map(len, names), default=1), 16) * size * 0.56 + 8
+    longest = 22 if large else 16  # letters
+    label = min(max(map(len, names), default=1), longest) * size * 0.56 + 8
     cell = (side - label - 4) / max(n, 1)
     parts = [rect("track", label, label, n * cell, n * cell)]
     style = ' class="name"'
     for i, name in enumerate(names):
         middle = label + (i + 0.5) * cell
-        parts.append(text(label - 5, middle + 4, _cut(name, 16), "end", style))
+        parts.append(text(label - 5, middle + 4, _cut(name, longest), "end", style))
         turned = f' transform="rotate(-90 {middle + 4:.1f} {label - 5:.1f})"'
-        parts.append(text(middle + 4, label - 5, _cut(name, 16), "start", style + turned))
+        parts.append(text(middle + 4, label - 5, _cut(name, longest), "start", style + turned))
     for i, row in enumerate(rows):
         for j, count in enumerate(row):
             if count:

@@ -105,6 +105,14 @@ def test_runs_compared(make_run: MakeRun) -> None:
     assert "against <bdi>b</bdi>" in against and "delta_m" in against
 
 
+def test_the_last_measurement_ends_the_curves_of_metrics(make_run: MakeRun) -> None:
+    history = [*records(300), {"step": 149, "metrics": {"depth.rmse": 0.8}}]
+    charts = {chart["key"]: chart for chart in embedded(report(make_run(history=history)))["measured"]}
+    assert charts["depth.rmse"]["tables"] == [
+        {"x": [149, 299], "series": [{"run": 0, "task": "depth", "kind": "measured", "y": [0.8, 0.5]}]}
+    ]
+
+
 def test_a_run_of_before_evaluation_json_has_units(make_run: MakeRun) -> None:
     folder = make_run()
     (folder / "evaluation.json").unlink()
