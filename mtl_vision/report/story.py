@@ -71,8 +71,7 @@ def course(what: str, steps: np.ndarray, values: np.ndarray) -> str:
             return f"{what} stayed near {short(end)}."
         return f"{what} moved between {short(low)} and {short(high)} and ended at {short(end)}, near where it began."
     verb = "rose" if end > start else "fell"
-    tolerance = max(NEAR * change, SMALL * abs(end))
-    outside = np.flatnonzero(np.abs(smooth - end) > tolerance)
+    outside = np.flatnonzero(np.abs(smooth - end) > NEAR * change)
     arrived = int(outside[-1]) + 1 if len(outside) else 0
     extreme = _extreme(smooth, at, start, end)
     if arrived >= 0.75 * len(smooth):

@@ -106,7 +106,7 @@
           scales: { x: { time: false, range: () => zoom ?? whole }, y: { distr: this.log ? 3 : 1 } },
           axes: [
             { ...axis, size: 28, space: 70, values: (_, ticks) => ticks.map((v) => v.toLocaleString("en")) },
-            { ...axis, size: 52, grid: { ...axis.grid, filter: (_, splits) => splits.map((v) => (this.log && Math.abs(Math.log10(v) % 1) > 1e-6 && 1 - Math.abs(Math.log10(v) % 1) > 1e-6 ? null : v)) }, values: (_, ticks) => ticks.map((v) => (v == null ? "" : short(v))) },
+            { ...axis, size: 52, grid: { ...axis.grid, filter: (_, splits) => splits.map((v) => (this.log && Math.abs(Math.log10(v) % 1) > 1e-6 && 1 - Math.abs(Math.log10(v) % 1) > 1e-6 ? null : v)) }, values: (_, ticks) => ticks.map((v) => (v == null ? "" : v && Math.abs(v) < 1e-4 ? v.toExponential() : String(+v.toPrecision(7)))) },
           ],
           cursor: {
             y: false,
