@@ -22,7 +22,7 @@ from mtl_vision.report.compare import (
 from mtl_vision.report.curves import charts, measured, tables
 from mtl_vision.report.facts import facts, headline
 from mtl_vision.report.reading import EVALUATION, Recorded, json_text, read_run
-from mtl_vision.report.stills import stills
+from mtl_vision.report.stills import DAMAGE, stills
 from mtl_vision.report.story import story
 from mtl_vision.runtime.files import atomic_write
 
@@ -39,7 +39,15 @@ def write_report(folders: Sequence[Path], out: Path, against: Sequence[Path] = (
     """
     runs = [read_run(folder) for folder in folders]
     baseline = [read_run(folder) for folder in against]
-    atomic_write(out, page(runs, baseline).encode("utf-8", "replace"))
+    try:
+        text = page(runs, baseline)
+    except ValueError:
+        raise
+    except DAMAGE as error:  # what a file has is of another type than what was written
+        where = ", ".join(str(run.folder) for run in runs)
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ValueError(f"a file of {where} is damaged ({told}): remove {EVALUATION} to do without it") from error
+    atomic_write(out, text.encode("utf-8", "replace"))
 
 
 def page(runs: Sequence[Recorded], against: Sequence[Recorded] = ()) -> str:

@@ -15,7 +15,8 @@ TOGETHER: Mapping[str, Callable[[Sequence[Mapping[str, Any]]], str]] = {
     "binned": svg.binned,
     "histogram": svg.histogram,
 }
-DAMAGE = (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration)
+# what reading values of a damaged file as what they should be may raise; RuntimeError: StopIteration in a generator
+DAMAGE = (LookupError, TypeError, ArithmeticError, AttributeError, StopIteration, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
