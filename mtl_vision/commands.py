@@ -39,6 +39,11 @@ def data(arguments: Sequence[str] | None = None) -> int:
     return _run("mtl-data", "mtl_vision.prepare", "train", arguments)
 
 
+def report(arguments: Sequence[str] | None = None) -> int:
+    """mtl-report."""
+    return _run("mtl-report", "mtl_vision.report.cli", "train", arguments)
+
+
 def keep_freed_memory() -> None:
     """Keep the memory of freed tensors for the next ones, where glibc allocates it; the user's settings stay.
 

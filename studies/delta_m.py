@@ -11,24 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtl_vision.engine.folder import METRICS
+from mtl_vision.report.compare import PROTOCOL, delta_m
+from mtl_vision.report.reading import METRICS
 from mtl_vision.tasks import TASKS
 from mtl_vision.tasks import figures as metric_figures
-
-PROTOCOL = ("split", "samples", "size", "crop", "ground_truth", "normals")
-
-
-def delta_m(metrics: Mapping[str, Any], single: Mapping[str, Any], higher: Mapping[str, bool]) -> float:
-    """Mean relative gain over single-task runs in percent, positive is better: 100 / M sum (-1)^lower (m - s) / s.
-
-    higher: metric -> whether higher is better; the metrics that are compared.
-    """
-    gains = [(1 if up else -1) * (metrics[name] - single[name]) / single[name] for name, up in higher.items()]
-    return 100 * sum(gains) / len(gains)
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

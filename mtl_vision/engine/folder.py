@@ -10,15 +10,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from mtl_vision.balancers.previous_runs import HISTORY
 from mtl_vision.config import Config, flat
 from mtl_vision.engine import distributed
 from mtl_vision.engine.parse import over, read_config
 from mtl_vision.engine.tracking import BUSY, EVENTS, is_being_trained
+from mtl_vision.history import HISTORY
+from mtl_vision.report.reading import CONFIG, METRICS
 from mtl_vision.runtime.files import FULL, atomic_write
 
-CONFIG = "config.yaml"
-METRICS = "metrics.json"
 # settings that may be others when a run resumes
 MOVED = (
     *("run.device", "run.compile", "train.on_nonfinite"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Mapping
@@ -15,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
 
 from mtl_vision.balancers import Balancer, Shared, TaskMeans
 from mtl_vision.engine import checkpoint, distributed, nonfinite
@@ -24,6 +22,7 @@ from mtl_vision.engine.ema import Ema
 from mtl_vision.engine.global_batch import Part, joined, parts
 from mtl_vision.engine.loss_scale import LossScale
 from mtl_vision.engine.nonfinite import NonFiniteError, OnNonFinite, Skipped
+from mtl_vision.engine.progress import Progress
 from mtl_vision.engine.record import Record
 from mtl_vision.engine.reducer import Reducer
 from mtl_vision.engine.tracking import Tracker
@@ -258,7 +257,7 @@ class Trainer:
         epoch, total, batches = self.epochs, len(loader) // self.accumulate, loader.epoch(self.epochs)
         waiting: list[Record] = []
         start = time.perf_counter()
-        with tqdm(total=total, desc=f"epoch {epoch + 1}/{epochs}", leave=False, disable=tracker is None) as bar:
+        with Progress(epoch, epochs, total, shown=tracker is not None) as progress:
             for _ in range(total):
                 lr = max(self.schedule.get_last_lr())
                 skipped = self.skipped.total
@@ -266,7 +265,7 @@ class Trainer:
                     losses = self.step(list(islice(batches, self.accumulate)))
                 except NonFiniteError:
                     for record in waiting:
-                        self._write(record, tracker, bar)
+                        self._write(record, tracker, progress)
                     raise
                 now = time.perf_counter()
                 plain = {"step": self.steps - 1, "epoch": epoch, "lr": lr, "seconds": now - start}
@@ -275,19 +274,15 @@ class Trainer:
                     plain["skipped"] = True
                 waiting.append(Record(plain, losses, self.balancer.report() if applied else {}))
                 if len(waiting) > 1:  # read a step late: until then the device has the next step to compute
-                    self._write(waiting.pop(0), tracker, bar)
+                    self._write(waiting.pop(0), tracker, progress)
             self.balancer.end_epoch()
             self.epochs += 1
             for record in waiting:
-                self._write(record, tracker, bar)
+                self._write(record, tracker, progress)
+        progress.done()
 
-    def _write(self, arriving: Record, tracker: Tracker | None, bar: tqdm) -> None:
+    def _write(self, arriving: Record, tracker: Tracker | None, progress: Progress) -> None:
         record = arriving.read(self.balancer.tasks)
-        losses, weight = record["loss"], record.get("weight", {})
         if tracker is not None:
             tracker.step(record)
-            shown = "  ".join(
-                f"{name} {loss:.3f} (w {weight.get(name, math.nan):.2f})" for name, loss in losses.items()
-            )
-            bar.set_postfix_str(shown, refresh=False)  # the bar's own pace: logs would get a line a step
-            bar.update()
+            progress.step(record)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from mtl_vision.balancers.previous_runs import curves
+from mtl_vision.history import curves
 from mtl_vision.loading.loader import Batch
 from mtl_vision.models import Network
 from mtl_vision.runtime.files import atomic_path, atomic_write, png

@@ -14,17 +14,29 @@ from mtl_vision.tasks import Task, figures
 WIDTH = 29  # characters, of a task's column
 
 
-def introduction(config: Config, trainer: Trainer, train: FolderDataset, test: FolderDataset, folder: Path) -> str:
-    """Data, network, tasks and run directory, before the training."""
+def facts(config: Config, trainer: Trainer, train: FolderDataset, test: FolderDataset) -> dict[str, str]:
+    """Data and network, a line each."""
     (H, W), backbone = config.data.size, config.model.backbone
     name = backbone if isinstance(backbone, str) else backbone.name
     parameters = sum(p.numel() for p in trainer.model.parameters())
-    weights = f"weights    {printable(trainer.model.loaded)}\n" if trainer.model.loaded else ""
+    found = {
+        "data": f"{train.root}: {len(train)} to train on, {len(test)} ({test.split}) to measure",
+        "source": train.description.source,
+        "network": f"{name}, {parameters / 1e6:.1f} M parameters, {H}x{W}, on {trainer.device}",
+        "weights": printable(trainer.model.loaded or ""),
+    }
+    return {key: text for key, text in found.items() if text}
+
+
+def introduction(config: Config, trainer: Trainer, train: FolderDataset, test: FolderDataset, folder: Path) -> str:
+    """Data, network, tasks and run directory, before the training."""
+    told = facts(config, trainer, train, test)
+    weights = f"weights    {told['weights']}\n" if "weights" in told else ""
     resuming = f", resuming after epoch {trainer.epochs}" if config.run.resume else ""
     return f"""\
-data       {train.root}: {len(train)} to train on, {len(test)} ({test.split}) to measure
+data       {told["data"]}
            {train.description.source}
-network    {name}, {parameters / 1e6:.1f} M parameters, {H}x{W}, on {trainer.device}
+network    {told["network"]}
 {weights}tasks      {", ".join(trainer.tasks)}, balanced by {config.balancer.name}
 {_training(config, trainer)}run        {folder}/{resuming}"""
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 
 from mtl_vision.balancers import Balancer
-from mtl_vision.balancers.previous_runs import read_history
 from mtl_vision.config import Config, flat
 from mtl_vision.datasets.description import FILE_NAME
 from mtl_vision.engine import build, checkpoint, distributed, nonfinite
 from mtl_vision.engine.compiled import expect_compiler
 from mtl_vision.engine.crowding import asleep_when_crowded
+from mtl_vision.engine.details import write_details
 from mtl_vision.engine.device import pick_device, pick_precision
 from mtl_vision.engine.ema import Ema
-from mtl_vision.engine.evaluate import evaluate
+from mtl_vision.engine.evaluate import Evaluation, evaluate
 from mtl_vision.engine.folder import (
     CONFIG,
     METRICS,
@@ -34,12 +34,15 @@ from mtl_vision.engine.nonfinite import NonFiniteError
 from mtl_vision.engine.optimizer import make_optimizer, make_schedule
 from mtl_vision.engine.parse import write_config
 from mtl_vision.engine.plots import plot_panel, plot_weights
-from mtl_vision.engine.report import brief, describe_protocol, introduction, table
+from mtl_vision.engine.report import brief, describe_protocol, facts, introduction, table
 from mtl_vision.engine.sync_norm import synchronise
 from mtl_vision.engine.tracking import Tracker
+from mtl_vision.history import read_history
 from mtl_vision.models import Network
 from mtl_vision.models.parts import parts_of
+from mtl_vision.report.page import REPORT, write_report
 from mtl_vision.runtime.files import atomic_write, sweep
+from mtl_vision.runtime.terminal import say
 from mtl_vision.tasks import Task
 
 # settings in which a resumed run may differ from what its checkpoint was made with
@@ -140,9 +143,9 @@ class Run:
                 if tracker is not None:
                     checkpoint.save(self.folder / checkpoint.CHECKPOINT, self.trainer.state_dict())
             seconds = time.perf_counter() - start
-            metrics = self.evaluate()
+            evaluation = self.evaluate()
             if tracker is not None:
-                self._finish(metrics, seconds)
+                self._finish(evaluation, seconds)
         except NonFiniteError as error:
             nonfinite.write(self.folder, error.step)
             distributed.barrier()  # each process has its part; the first one that ends takes the others with it
@@ -162,12 +165,13 @@ class Run:
         there = resumed and tracker is not None and "metrics" in (read_history(self.folder) or [{}])[-1]
         if distributed.same(str(there)) == "True":
             return
-        metrics = self.evaluate()
+        evaluation = self.evaluate()
         if tracker is not None:
-            tracker.step({"step": self.trainer.steps - 1, "metrics": metrics})
-            print(f"epoch {epoch}: " + brief(metrics, self.trainer.tasks))
+            tracker.step({"step": self.trainer.steps - 1, "metrics": evaluation.metrics})
+            print(f"epoch {epoch}: " + brief(evaluation.metrics, self.trainer.tasks))
+            self._report(evaluation)
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> Evaluation:
         """The metrics of all tasks on the evaluation split."""
         with self.trainer.averaged():
             return evaluate(self.trainer.model, self.trainer.tasks, self.test_loader, self.device)
@@ -192,15 +196,27 @@ class Run:
             failed.pop_all()
         return tracker
 
-    def _finish(self, metrics: dict[str, float], seconds: float) -> None:
-        """Weights, metrics, plots, the table and the next command."""
-        model, tasks = self.trainer.model, self.trainer.tasks
+    def _report(self, evaluation: Evaluation) -> None:
+        """Write evaluation.json and report.html. Whatever goes wrong is told in a line: it is not to cost the run."""
+        try:
+            with self.trainer.averaged():
+                protocol = describe_protocol(self.config, self.test_data)
+                told = facts(self.config, self.trainer, self.data, self.test_data)
+                write_details(self.folder, self.trainer, self.test_loader, evaluation, protocol, told)
+            write_report([self.folder], self.folder / REPORT)
+        except Exception as error:  # of any kind: a missing package, a full disk, a task's own drawing
+            say(f"warning: no {REPORT} ({type(error).__name__}: {error}); mtl-report {self.folder} makes it again")
+
+    def _finish(self, evaluation: Evaluation, seconds: float) -> None:
+        """Weights, metrics, plots, the report, the table and the next command."""
+        metrics, model, tasks = evaluation.metrics, self.trainer.model, self.trainer.tasks
         with self.trainer.averaged():
             checkpoint.save_weights(model, self.folder / checkpoint.WEIGHTS)
             plot_panel(model, tasks, self.test_loader.spread(), self.device, self.folder / "panel.png")
         protocol = describe_protocol(self.config, self.test_data)
         title = f"{self.folder.name}: {self.config.balancer.name}"
         plot_weights(read_history(self.folder), self.folder / "weights.png", title)
+        self._report(evaluation)
         write_json(self.folder / METRICS, metrics | protocol)  # at last: a run that has it is finished
         print(table(metrics, tasks, protocol))
         if self.trainer.skipped.total:
@@ -208,4 +224,6 @@ class Run:
         if (scale := self.trainer.loss_scale) is not None and scale.lowered:
             print(f"steps done again with a lower loss scale, since float16 had overflowed: {scale.lowered}")
         print(f"trained in {seconds / 60:.1f} min on {self.device}; everything is in {self.folder}/")
+        if (self.folder / REPORT).exists():
+            print(f"to look at: {self.folder / REPORT}")
         print(f"\nnext: mtl-export {self.folder}")

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from mtl_vision.balancers.previous_runs import HISTORY, parse_record
+from mtl_vision.history import HISTORY, parse_record
 from mtl_vision.runtime.lock import LockedError, lock, unlock
 
 EVENTS = "tensorboard"

@@ -14,12 +14,11 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mtl_vision.datasets.description import DataError, DepthFiles, Description, LabelFiles, NormalsFiles
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.write import FolderWriter
 from mtl_vision.runtime.kinds import Size
+from mtl_vision.runtime.terminal import progress
 from mtl_vision.runtime.workers import end_with_parent
 from mtl_vision.synthetic.render import NYU_CAMERA, NYU_SIZE, render_room
 
@@ -62,7 +61,7 @@ def _write(out: Path, splits: Mapping[str, range], size: Size, workers: int) -> 
     of = [split for split, seeds in splits.items() for _ in seeds]
     seeds = list(chain.from_iterable(splits.values()))
     with FolderWriter(out, description) as writer, _rendered(seeds, size, workers) as rooms:
-        for split, room in tqdm(zip(of, rooms, strict=True), total=len(of), desc="making synthetic rooms"):
+        for split, room in progress(zip(of, rooms, strict=True), len(of), quiet=False, unit="room"):
             writer.write(split, room)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mtl_vision.tasks.base import Figure, Loss, Task
+from mtl_vision.tasks.base import Chart, Figure, Loss, Task
 from mtl_vision.tasks.depth import Depth
 from mtl_vision.tasks.edges import Edges
 from mtl_vision.tasks.normals import Normals
@@ -16,4 +16,4 @@ def figures(tasks: Iterable[Task | type[Task]]) -> dict[str, Figure]:
     return {f"{task.name}.{short}": figure for task in tasks for short, figure in task.figures.items()}
 
 
-__all__ = ["TASKS", "Depth", "Edges", "Figure", "Loss", "Normals", "Segmentation", "Task", "figures"]
+__all__ = ["TASKS", "Chart", "Depth", "Edges", "Figure", "Loss", "Normals", "Segmentation", "Task", "figures"]

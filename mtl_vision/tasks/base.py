@@ -1,9 +1,10 @@
 """What a task is. Shape legend: B batch, C channels, H height, W width."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -21,6 +22,25 @@ class Figure:
     higher_is_better: bool
     main: bool = False
     nine: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What a report draws of a split's sums, beside the metrics.
+
+    kind: bars, a value a name; matrix, counts, a row a true class by its id; binned, lines of a value a bin; histogram,
+    the same of one share. x, y: what the axes are, with units. edges: of the bins, one more than there are. values: by
+    series; None: a bin without pixels. shares: of all pixels in each bin, percent.
+    """
+
+    kind: Literal["bars", "matrix", "binned", "histogram"]
+    title: str
+    x: str
+    y: str
+    values: Mapping[str, Sequence[float | None]]
+    names: Sequence[str] = ()
+    edges: Sequence[float] = ()
+    shares: Sequence[float] = field(default=())
 
 
 class Loss(ABC):
@@ -80,6 +100,10 @@ class Task(ABC):
         Names that are not in `figures` are details: written with the others, not compared.
         """
 
+    def charts(self, sums: Tensor) -> list[Chart]:
+        """What a report draws of the split's sums (sums_shape) in float64, which are not all 0."""
+        return []
+
     @abstractmethod
     def output(self) -> Output:
         """How the manifest describes the map."""
@@ -109,6 +133,13 @@ class Task(ABC):
         valid = self.valid(target)
         # `where` keeps the graph, so that a batch without a valid pixel gives zero gradients, never NaN
         return torch.where(valid.any(), self.pixel_loss(prediction, target, valid), prediction.sum() * 0)
+
+    @torch.no_grad()
+    def main_metrics(self, prediction: Tensor, target: Tensor) -> list[float]:
+        """The main metric of each sample of a batch by itself; NaN where it has none."""
+        main = next((short for short, figure in self.figures.items() if figure.main), "")
+        sums = (self.sums(p[None], t[None]) for p, t in zip(prediction, target, strict=True))
+        return [self.summary(s.double()).get(main, math.nan) if s.any() else math.nan for s in sums]
 
     def metrics(self) -> "Sums":
         """What a split's metrics are gathered in, of no pixel yet."""
@@ -158,6 +189,10 @@ class Sums:
     def compute(self) -> dict[str, float]:
         """{short name: value}; {} of no valid pixel."""
         return self.task.summary(self.total) if self.total.any() else {}
+
+    def charts(self) -> list[Chart]:
+        """What a report draws of them; [] of no valid pixel."""
+        return self.task.charts(self.total) if self.total.any() else []
 
 
 def widened(x: Tensor) -> Tensor:

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
-from mtl_vision.tasks.base import Figure, Loss, ScalarTask, masked_mean, widened
+from mtl_vision.tasks.base import Chart, Figure, Loss, ScalarTask, masked_mean, widened
 from mtl_vision.tasks.whole_batch import largest, total
 
 EPS = 1e-3  # metres: keeps logarithms and quotients finite
+BINS = 20  # of true depth, up to the largest
 SUMS = ("abs_err", "abs_rel", "squared", "log10", "delta1", "delta2", "delta3", "count")
 
 
@@ -85,7 +86,7 @@ class Depth(ScalarTask):
         **{f"delta{k}": Figure("", True) for k in (1, 2, 3)},
     }
 
-    sums_shape = (len(SUMS),)
+    sums_shape = (len(SUMS) + 3 * BINS,)  # then pixels, errors and squares by true depth
 
     def __init__(self, loss: DepthLoss = L1(), max_depth: float = 10.0) -> None:  # noqa: B008 (it never changes)
         within(0.1, 1000, max_depth=max_depth)
@@ -104,20 +105,41 @@ class Depth(ScalarTask):
         return torch.maximum(p / t, t / p) < 1.25
 
     def sums(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The field's metrics (Eigen et al. 2014)."""
+        """The field's metrics (Eigen et al. 2014), and the error by distance."""
         valid = target > 0
         p, t = prediction[valid].double().clamp(min=EPS), target[valid].double()
         error = (p - t).abs()
         ratio = torch.maximum(p / t, t / p)
         terms = [error, error / t, error.square(), (p.log10() - t.log10()).abs()]
         terms += [ratio < 1.25**k for k in (1, 2, 3)]
-        return torch.stack([term.sum() for term in [*terms, valid]])
+        bins = (t * (BINS / self.max_depth)).long().clamp(max=BINS - 1)
+        by_distance = [torch.bincount(bins, weight, BINS) for weight in (torch.ones_like(t), error, error.square())]
+        return torch.cat([torch.stack([term.sum() for term in [*terms, valid]]), *by_distance])
 
     def summary(self, sums: Tensor) -> dict[str, float]:
         """Metres; abs_rel, log10 and the deltas are plain numbers (delta: share of pixels)."""
-        mean: dict[str, float] = dict(zip(SUMS, (sums / sums[-1]).tolist(), strict=True))
+        own = sums[: len(SUMS)]
+        mean: dict[str, float] = dict(zip(SUMS, (own / own[-1]).tolist(), strict=True))
         mean["rmse"] = math.sqrt(mean["squared"])
         return {name: mean[name] for name in self.figures}
+
+    def charts(self, sums: Tensor) -> list[Chart]:
+        """The error over the true depth."""
+        count, error, squared = sums[len(SUMS) :].view(3, BINS)
+        some = count > 0
+        lines = {"RMSE": (squared / count).sqrt(), "mean error": error / count}
+        values = {name: torch.where(some, line, math.nan).tolist() for name, line in lines.items()}
+        return [
+            Chart(
+                "binned",
+                "Error over distance",
+                "true depth (m)",
+                "error (m)",
+                {name: [None if math.isnan(v) else v for v in line] for name, line in values.items()},
+                edges=[self.max_depth * k / BINS for k in range(BINS + 1)],
+                shares=(100 * count / count.sum()).tolist(),
+            )
+        ]
 
     def output(self) -> Output:
         return Output(self.name, "scalar_map", unit="m", frame="camera, along z", range=(0.0, self.max_depth))

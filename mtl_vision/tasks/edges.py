@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
-from mtl_vision.tasks.base import Figure, Loss, ScalarTask, thinned, widened
+from mtl_vision.tasks.base import Chart, Figure, Loss, ScalarTask, thinned, widened
 from mtl_vision.tasks.whole_batch import total
 
 EPS = 1e-7  # keeps the logarithms of a probability and of its complement finite in float32
@@ -95,11 +95,9 @@ class Edges(ScalarTask):
 
     def summary(self, sums: Tensor) -> dict[str, float]:
         """Plain numbers; `threshold`: where the F-measure is best. Empty where the split has no edge."""
-        predicted, right, found = sums.flip(1).cumsum(1).flip(1)
-        if found[0] == 0:
+        if (curves := self._curves(sums)) is None:
             return {}
-        precision, recall = (right / predicted.clamp(min=1))[1:], (found / found[0])[1:]
-        f = 2 * precision * recall / (precision + recall).clamp(min=1e-9)
+        precision, recall, f = curves
         best = int(f.argmax())
         average = (precision * -recall.diff(append=recall.new_zeros(1))).sum()
         return {
@@ -107,6 +105,21 @@ class Edges(ScalarTask):
             "threshold": (best + 1) / (THRESHOLDS + 1),
             "average_precision": float(average),
         }
+
+    def _curves(self, sums: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Precision, recall and F-measure by threshold; None where the split has no edge."""
+        predicted, right, found = sums.flip(1).cumsum(1).flip(1)
+        if found[0] == 0:
+            return None
+        precision, recall = (right / predicted.clamp(min=1))[1:], (found / found[0])[1:]
+        return precision, recall, 2 * precision * recall / (precision + recall).clamp(min=1e-9)
+
+    def charts(self, sums: Tensor) -> list[Chart]:
+        """Precision, recall and F-measure over the threshold."""
+        curves = self._curves(sums) or ()
+        values = {name: c.tolist() for name, c in zip(("precision", "recall", "F-measure"), curves, strict=False)}
+        edges = [(k + 0.5) / (THRESHOLDS + 1) for k in range(THRESHOLDS + 1)]
+        return [Chart("binned", "Edges by threshold", "threshold", "share", values, edges=edges)] if values else []
 
     def output(self) -> Output:
         return Output(self.name, "probability_map", range=(0.0, 1.0))

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtl_vision.runtime.contract import Output
-from mtl_vision.tasks.base import Figure, Loss, Task, masked_mean, widened
+from mtl_vision.tasks.base import Chart, Figure, Loss, Task, masked_mean, widened
 
 WITHIN = (11.25, 22.5, 30.0)  # degrees
 BINS = 18000  # of 0.01 degree, for the median
+DRAWN = 72  # of 2.5 degrees
 
 
 class NormalsLoss(Loss):
@@ -86,6 +87,20 @@ class Normals(Task):
         median, rmse = (middle + 0.5) * 180 / BINS, math.sqrt(squares / count)
         shares = {f"within_{limit:g}": 100 * n / count for limit, n in zip(WITHIN, within, strict=True)}
         return {"mean": total / count, "median": median, "rmse": rmse, **shares}
+
+    def charts(self, sums: Tensor) -> list[Chart]:
+        """How the angles are distributed."""
+        counts = sums[-BINS:].view(DRAWN, -1).sum(1)
+        return [
+            Chart(
+                "histogram",
+                "Angular error",
+                "angle to the true normal (degrees)",
+                "pixels (%)",
+                {"pixels": (100 * counts / counts.sum()).tolist()},
+                edges=[180 / DRAWN * k for k in range(DRAWN + 1)],
+            )
+        ]
 
     def output(self) -> Output:
         frame = "camera: x right, y down, z forward; facing the viewer"

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from mtl_vision.ranges import within
 from mtl_vision.runtime.contract import Output
 from mtl_vision.runtime.kinds import IGNORE
-from mtl_vision.tasks.base import Figure, Loss, Task, widened
+from mtl_vision.tasks.base import Chart, Figure, Loss, Task, widened
 from mtl_vision.tasks.whole_batch import total
 
 
@@ -119,6 +119,16 @@ class Segmentation(Task):
             "classes_counted": float(seen.sum()),
             **{f"iou.{name}": value for name, value in zip(names, iou.tolist(), strict=True)},
         }
+
+    def charts(self, sums: Tensor) -> list[Chart]:
+        """IoU of each class, and the confusion matrix."""
+        found = self.summary(sums)
+        iou = {"IoU": [found.get(f"iou.{name}") for name in self.classes]}
+        matrix = {str(i): row.tolist() for i, row in enumerate(sums)}
+        return [
+            Chart("bars", "IoU of each class", "", "IoU (%)", iou, self.classes),
+            Chart("matrix", "Confusion", "predicted class", "true class", matrix, self.classes),
+        ]
 
     def output(self) -> Output:
         return Output(self.name, "label_map", classes=self.classes, palette=self.palette)

@@ -23,6 +23,7 @@ REPO = Path(__file__).parents[2]
         (["ema.py", "--backbone=test_resnet", "--size=48x64"], "time_ratio.ema"),
         (["training.py", "--backbone=test_resnet", "--size=48x64", "--only", "loop", "bf16"], "loop_ratio"),
         (["graph.py", "--backbone=test_resnet"], "test_resnet_13.both"),
+        (["report.py", "--size=48x64"], "page"),
         (["rooms.py", "--size=48x64"], "step_ratio.workers1"),
         (
             [

@@ -188,7 +188,11 @@ def measured() -> list[dict[str, Any]]:
         Loader(_Rooms(count), [*tasks], (48, 64), 2, rank=distributed.rank(), world=distributed.world())
         for count in (5, 1)
     ]
-    return [evaluate(net, tasks, loader, torch.device("cpu")) for loader in loaders]
+    found = [evaluate(net, tasks, loader, torch.device("cpu")) for loader in loaders]
+    each = [dict(enumerate(one.samples.nan_to_num(-1).flatten().tolist())) for one in found]
+    return [
+        one.metrics | {f"sample.{k}": value for k, value in of.items()} for one, of in zip(found, each, strict=True)
+    ]
 
 
 @pytest.mark.slow

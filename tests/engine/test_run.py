@@ -49,7 +49,7 @@ def test_run_directory(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     found = {path.name for path in folder.iterdir()}
     assert found == {
         "config.yaml", "dataset.yaml", "history.jsonl", "metrics.json", "weights.png", "panel.png", "checkpoint.pt",
-        "checkpoint.previous.pt", "model.safetensors", "tensorboard",
+        "checkpoint.previous.pt", "model.safetensors", "tensorboard", "evaluation.json", "report.html",
     }  # fmt: skip
     steps = history(folder)
     assert [record["step"] for record in steps] == list(range(6))
@@ -65,6 +65,38 @@ def test_run_directory(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().out
     assert "next: mtl-export" in said and "abs_rel" in said
     assert any((folder / "tensorboard").iterdir())
+
+
+def test_a_report_that_fails_costs_a_line_not_the_run(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no\nway")
+
+    monkeypatch.setattr("mtl_vision.engine.details.gallery", fails)
+    assert main(arguments(rooms, tmp_path, "a", "--run.tensorboard=false", "--train.eval_every=1")) == 0
+    folder = tmp_path / "runs" / "a"
+    assert (folder / "metrics.json").exists() and not (folder / "report.html").exists()
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "report.html" in line]
+    assert len(warnings) == 2 and warnings[0].startswith("warning: no report.html (RuntimeError: no\\nway)")
+
+
+def test_the_report_is_there_while_the_training_goes_on(
+    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first of two epochs, of a run that is then stopped; and of the four tasks, when it has resumed."""
+    more = ("--train.eval_every=1", "--run.tensorboard=false", "--tasks.names=[depth, normals, segmentation, edges]")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        assert main(arguments(rooms, tmp_path, "a", "--balancer=PCGrad", *more)) == 130
+    folder = tmp_path / "runs" / "a"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "measured after 1 of 2 epochs, 3 steps" in page and "Edges by threshold" in page
+    assert main([f"--run.dir={tmp_path / 'runs'}", "--run.name=a", "--run.resume=true"]) == 0
+    assert "finished, 6 steps" in (folder / "report.html").read_text(encoding="utf-8")
+    found = json.loads((folder / "evaluation.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert found["metrics"] == metrics and found["epoch"] == 2 and len(found["gallery"]["samples"]) == 3
 
 
 def test_same_seed_same_run(rooms: Path, tmp_path: Path) -> None:

@@ -147,6 +147,16 @@ class Kind(ABC):
     def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
         """How far two maps (or batches of maps) differ, in physical terms; 0 = equal."""
 
+    def errors(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """How far each pixel is off: float32 (H, W), NaN where the truth has no value; in `unit`."""
+        off = self.distance(truth, predicted).astype(np.float32)
+        off[~self.valid(truth)] = np.nan
+        return off
+
+    @abstractmethod
+    def distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The distance of two maps in each pixel (H, W), wherever both carry a value."""
+
     def limits(self, array: np.ndarray) -> Limits | None:
         """The range of values that colours span; None where there is none."""
         return None

@@ -59,6 +59,10 @@ class LabelMap(Kind):
     def rotate(self, array: np.ndarray, matrix: np.ndarray, angle: float) -> np.ndarray:
         return warp(array, matrix, cv2.INTER_NEAREST, IGNORE)
 
+    def distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """1 where they differ."""
+        return a != b
+
     def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
         return {"share_different": float((a != b).mean())}
 

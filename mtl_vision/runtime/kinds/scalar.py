@@ -46,6 +46,9 @@ class ScalarMap(Kind):
         difference = np.abs(a.astype(np.float64) - b)
         return {"max_difference": float(difference.max()), "mean_difference": float(difference.mean())}
 
+    def distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.abs(a - b)
+
     def limits(self, array: np.ndarray) -> Limits | None:
         valid = array[self.valid(array)]
         if not valid.size:

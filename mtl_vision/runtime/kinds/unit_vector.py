@@ -62,10 +62,14 @@ class UnitVectorMap(Kind):
         squares = cv2.transform(cv2.multiply(rows, rows), np.ones((1, 3), np.float32)).reshape(maps.shape[:-1])
         return ((squares > 0.8) & (squares < 1.2)) | (squares == 0)  # the length to a tenth
 
-    def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    def distance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Degrees."""
         # 2 asin(|a - b| / 2) keeps its digits at small angles, where acos(a . b) has none left
         chord = np.linalg.norm(a.astype(np.float64) - b, axis=-1)
-        angle = np.degrees(2 * np.arcsin(np.clip(chord / 2, 0, 1)))
+        return np.degrees(2 * np.arcsin(np.clip(chord / 2, 0, 1)))
+
+    def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        angle = self.distance(a, b)
         return {"max_degrees": float(angle.max()), "mean_degrees": float(angle.mean())}
 
     def colour(self, array: np.ndarray, palette: Palette = (), limits: Limits | None = None) -> np.ndarray:

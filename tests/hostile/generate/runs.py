@@ -23,6 +23,7 @@ from mtl_vision.engine import build, cli
 from mtl_vision.engine.parse import UsageError, resolve
 from mtl_vision.engine.run import Run
 from mtl_vision.engine.tracking import Tracker
+from mtl_vision.report.page import write_report
 from mtl_vision.runtime.contract import ModelError
 from mtl_vision.synthetic.dataset import write_rooms
 
@@ -70,6 +71,7 @@ def generate(random: Random, base: Path, folder: Path) -> Case:
         (
             (read_the_history, ["history.jsonl"]),
             (go_on_recording, ["history.jsonl"]),
+            (report, ["config.yaml", "history.jsonl", "evaluation.json", "evaluation.json", "metrics.json"]),
             (load, ["config.yaml", "dataset.yaml", "model.safetensors", "metrics.json"]),
             (resume, ["config.yaml", "checkpoint.pt", "checkpoint.pt"]),
         )
@@ -177,6 +179,18 @@ def go_on_recording(folder: Path, whole: bool) -> None:
     if outcome(go_on, ValueError, OSError):
         last = (folder / "history.jsonl").read_bytes().splitlines()[-1]
         assert json.loads(last) == {"step": 1, "loss": {"depth": 0.5}}, f"{last!r:.300}"
+
+
+def report(folder: Path, whole: bool) -> None:
+    """Its page is made, or a line says what is damaged."""
+
+    def make() -> bool:
+        write_report([folder], folder / "report.html")
+        return True
+
+    made = outcome(make, ValueError, OSError)
+    assert made or not whole, "a whole run was not reported"
+    assert not made or (folder / "report.html").stat().st_size < 5_000_000
 
 
 def load(folder: Path, whole: bool) -> None:
