@@ -24,6 +24,7 @@ REPO = Path(__file__).parents[2]
         (["training.py", "--backbone=test_resnet", "--size=48x64", "--only", "loop", "bf16"], "loop_ratio"),
         (["graph.py", "--backbone=test_resnet"], "test_resnet_13.both"),
         (["report.py", "--size=48x64"], "page"),
+        (["int8.py", "--backbone=test_resnet", "--size=64x96", "--threads=1"], "int8_ratio.test_resnet"),
         (["rooms.py", "--size=48x64"], "step_ratio.workers1"),
         (
             [
