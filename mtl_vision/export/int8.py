@@ -1,4 +1,4 @@
-"""Which convolutions an 8-bit file keeps in float, and whether it is worth to be used."""
+"""Which convolutions an 8-bit file keeps in float, and whether it is worth using."""
 
 import math
 import platform
@@ -19,7 +19,9 @@ from mtl_vision.engine.load import Trained
 from mtl_vision.export import measure
 from mtl_vision.export.graph import write
 from mtl_vision.export.quantize import Quantizer
+from mtl_vision.export.verify import sizes
 from mtl_vision.runtime.contract import Manifest
+from mtl_vision.runtime.kinds import Size
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.predictor import letterbox
 from mtl_vision.tasks import figures
@@ -89,7 +91,7 @@ def keep_in_float(
     """
 
     def worst(kept: Sequence[str]) -> float:
-        return max(math.inf if math.isnan(loss) else loss for loss in losses(kept).values())
+        return max((math.inf if math.isnan(loss) else loss for loss in losses(kept).values()), default=0.0)
 
     if worst([]) <= aim:
         return []
@@ -114,10 +116,10 @@ def best(run: Trained, whole: Path, model: onnx.ModelProto, manifest: Manifest) 
             f"8 bits are chosen by the data that the run was trained on, which are not here: {error}"
         ) from error
     picks = np.unique(np.linspace(0, len(training) - 1, CALIBRATION).round().astype(int))
-    size = run.config.data.size
+    size = sizes(manifest)[0]  # of a dynamic file the multiples of its stride that it would be given
     quantizer = Quantizer(model, np.stack([letterbox(training[int(i)].image, size, (0, 0, 0))[0] for i in picks]))
     main = {name: figure.higher_is_better for name, figure in figures(run.tasks.values()).items() if figure.main}
-    chosen = list(measure.batches(run, choosing))
+    chosen = list(measure.batches(run, choosing, size))
     before = measure.metrics(run, whole, chosen)
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "int8.onnx"
@@ -130,17 +132,16 @@ def best(run: Trained, whole: Path, model: onnx.ModelProto, manifest: Manifest) 
         kept = keep_in_float(names, losses, AIM, lambda some: tqdm(some, "8 bits", leave=False, disable=None))
         found = quantizer.quantized(kept)
         write(found, manifest, small)
-        full, less = (measure.metrics(run, path, measure.batches(run, measured)) for path in (whole, small))
+        full, less = (measure.metrics(run, path, measure.batches(run, measured, size)) for path in (whole, small))
         change = relative_losses(main, full, less)
-        judged = Judged(kept, len(names), measured.split, full, less, change, times_as_fast(whole, small))
+        judged = Judged(kept, len(names), measured.split, full, less, change, times_as_fast(whole, small, size))
     return found, judged
 
 
-def times_as_fast(whole: Path, small: Path) -> float:
+def times_as_fast(whole: Path, small: Path, size: Size) -> float:
     """The median of the ratios of their times for an image, taken in turns."""
     models = [Model(path) for path in (whole, small)]
-    m = models[0].manifest
-    image = np.zeros((1, m.height, m.width, 3), np.uint8)
+    image = np.zeros((1, *size, 3), np.uint8)
 
     def seconds(model: Model) -> float:
         start = time.perf_counter()
@@ -152,5 +153,7 @@ def times_as_fast(whole: Path, small: Path) -> float:
 
 
 def described(manifest: Manifest, judged: Judged) -> Manifest:
-    """The manifest of a file that was judged: its own metrics in place of the float file's."""
-    return replace(manifest, metrics={**manifest.metrics, **judged.after}, verification={"int8": judged.as_json()})
+    """The manifest of a file that was judged, with its own metrics where it was measured at its trained size."""
+    same = sizes(manifest)[0] == manifest.trained_size
+    metrics = {**manifest.metrics, **judged.after} if same else manifest.metrics
+    return replace(manifest, metrics=metrics, verification={"int8": judged.as_json()})

@@ -1,4 +1,4 @@
-"""Metrics of an exported file over samples, as a training's: over all valid pixels, at the network's size."""
+"""Metrics of an exported file over samples, as a training's: over all valid pixels."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from mtl_vision.datasets.splits import HOLDOUT
 from mtl_vision.engine.build import data_root, open_split, target_names
 from mtl_vision.engine.load import Trained
 from mtl_vision.loading.loader import Loader
-from mtl_vision.runtime.kinds import KINDS
+from mtl_vision.runtime.kinds import KINDS, Size
 from mtl_vision.runtime.model import Model
 
 BATCH = 8
@@ -43,11 +43,9 @@ def parts(run: Trained) -> tuple[FolderDataset, FolderDataset, FolderDataset]:
     return train, chosen, open_split(run.config, root, measured)
 
 
-def batches(run: Trained, samples: FolderDataset) -> Iterator[Batch]:
-    """The samples at the network's size, in order."""
-    config = run.config
-    names = target_names(config.tasks)
-    for batch in Loader(samples, names, config.data.size, BATCH).epoch(0):
+def batches(run: Trained, samples: FolderDataset, size: Size) -> Iterator[Batch]:
+    """The samples at a size (H, W), in order."""
+    for batch in Loader(samples, target_names(run.config.tasks), size, BATCH).epoch(0):
         found = {name: batch.targets[name] for name in run.tasks if name in batch.targets}
         yield Batch(batch.image.permute(0, 2, 3, 1).numpy(), found)
 

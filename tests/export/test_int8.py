@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import torch
 
 from benchmarks.random_export import random_run
 from mtl_vision.export.deployed import Deployed
-from mtl_vision.export.graph import trace
-from mtl_vision.export.int8 import AIM, MOST, Judged, keep_in_float, relative_losses
+from mtl_vision.export.graph import make_manifest, trace
+from mtl_vision.export.int8 import AIM, MOST, Judged, described, keep_in_float, relative_losses
 from mtl_vision.export.pixels import CENTRED, with_raw_pixels
 from mtl_vision.export.quantize import Quantizer
 from mtl_vision.export.verify import smooth_noise
@@ -69,6 +70,10 @@ def test_the_worst_convolutions_stay_in_float_and_no_more_than_needed() -> None:
 
 def test_a_loss_that_is_no_number_does_not_fit() -> None:
     assert search({"a": 0.0, "b": float("nan")})[0] == ["b"]
+
+
+def test_without_a_metric_to_choose_by_all_is_in_8_bits() -> None:
+    assert keep_in_float(["a"], lambda kept: {}, 0.005) == []
 
 
 def judged(loss: float, times: float) -> Judged:
@@ -137,3 +142,11 @@ def test_8_bit_graphs_take_bytes_and_keep_what_they_are_told(graph: onnx.ModelPr
     assert sorted(eight) == sorted(quantizer.convolutions)
     kinds = [node.op_type for node in kept.graph.node]
     assert "QuantizeLinear" not in kinds  # nor is anything else in 8 bits
+
+
+def test_its_own_metrics_are_those_of_the_trained_size() -> None:
+    m = make_manifest(random_run("test_efficientnet", SIZE, ["depth"]))
+    m = replace(m, metrics={"depth.rmse": 0.4, "protocol.seed": 0})
+    assert m.trained_size == SIZE
+    assert described(m, judged(0.0, 2.0)).metrics == {"depth.rmse": 0.5, "protocol.seed": 0}
+    assert described(replace(m, dynamic_size=True), judged(0.0, 2.0)).metrics == m.metrics  # it takes 32 x 64
