@@ -128,7 +128,7 @@ def _run_video(plan: Plan, item: Item, results: Results, summary: Summary) -> No
             (plan.out / item.name).parent.mkdir(parents=True, exist_ok=True)
             fps = (reader.fps or FPS) / plan.every
             film = stack.enter_context(writing(plan.out / f"{item.name}.{OVERVIEW}", fps)) if plan.draws else None
-            done = ahead(pool, lambda frame: attempt(frame, _finish, plan, limits), held, workers)
+            done = ahead(lambda frame: pool.submit(attempt, frame, _finish, plan, limits), held, workers)
             for frame in progress(done, -(-reader.count // plan.every), plan.quiet, "frame"):
                 assert isinstance(frame, Frame)
                 if frame.drawn is not None and film is not None:

@@ -95,10 +95,10 @@ def run(
             say(f"{before[OTHER_MODEL]} images were done with another model: they are done again with this one")
         summary.before, summary.skipped = before["ok"], before["skipped"]
         jobs = (Job(*item, model=identity) for item in left)
-        read = ahead(pool, lambda job: attempt(job, steps.read, wanted), jobs, workers + batch)
+        read = ahead(lambda job: pool.submit(attempt, job, steps.read, wanted), jobs, workers + batch)
         groups = batches(read, batch, lambda job: job.prepared and job.prepared.canvas.shape)
         seen = run_network(model, _until(stopped, groups))
-        written = ahead(pool, lambda job: attempt(job, steps.keep, wanted), seen, workers)
+        written = ahead(lambda job: pool.submit(attempt, job, steps.keep, wanted), seen, workers)
         try:
             for job in progress(written, len(left), quiet):
                 lines.add(job.line())

@@ -28,11 +28,15 @@ def stopping(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def ahead(pool: ThreadPoolExecutor, step: Callable[[Any], T], items: Iterable[Any], most: int) -> Iterator[T]:
-    """`map(step, items)` with at most `most` items under way in the pool before the one that is waited for."""
+def ahead(begin: Callable[[Any], Future[T]], items: Iterable[Any], most: int) -> Iterator[T]:
+    """The results of what `begin` starts for the items, in order; at most `most` are under way before the one awaited.
+
+    With processes little should wait: where one is killed while much is still handed over, or while `pool.map`
+    cancels the rest, Python's pool hangs.
+    """
     under_way: deque[Future[T]] = deque()
     for item in items:
-        under_way.append(pool.submit(step, item))
+        under_way.append(begin(item))
         del item  # only the pool holds it now
         if len(under_way) > most:
             yield under_way.popleft().result()

@@ -19,7 +19,7 @@ from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.write import FolderWriter
 from mtl_vision.runtime.kinds import Size
 from mtl_vision.runtime.terminal import progress
-from mtl_vision.runtime.workers import end_with_parent
+from mtl_vision.runtime.workers import ahead, end_with_parent
 from mtl_vision.synthetic.render import NYU_CAMERA, NYU_SIZE, render_room
 
 DEFAULT = 1000  # rooms of the default set
@@ -70,21 +70,17 @@ def _rendered(seeds: Sequence[int], size: Size, workers: int) -> Iterator[Iterat
     """The rooms of these seeds, from `workers` processes; when the block ends, those not yet begun are left."""
     spawn = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of the parent hold
     pool = ProcessPoolExecutor(max(workers, 1), spawn, end_with_parent)
-    try:
+
+    def begin(seed: int) -> Future[Sample]:
         with _no_main_module(), _no_interrupts():
-            rooms = [pool.submit(render_room, seed, size) for seed in seeds]
-        yield _results(rooms)
+            return pool.submit(render_room, seed, size)
+
+    try:
+        yield ahead(begin, seeds, most=4 * max(workers, 1))
     except BrokenProcessPool as error:
         raise DataError("a process that makes rooms was ended from outside (no memory left?): begin again") from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _results(futures: list[Future[Sample]]) -> Iterator[Sample]:
-    """In order. `pool.map` cancels what is left when one fails: where that meets the pool's own end, Python hangs."""
-    futures.reverse()
-    while futures:
-        yield futures.pop().result()
 
 
 @contextmanager

@@ -297,7 +297,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def tell():
     while len(multiprocessing.active_children()) < 2:
         time.sleep(0.01)
-    time.sleep(0.7)
+    time.sleep(float(sys.argv[2]))
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
 threading.Thread(target=tell, daemon=True).start()
 try:
@@ -339,7 +339,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path, source: FolderD
 
 def test_interrupted_room_making_ends_soon_and_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C in a terminal reaches the workers as well."""
-    process = python(ROOMS, tmp_path / "rooms")
+    process = python(ROOMS, tmp_path / "rooms", 0.7)
     assert process.stdout
     process.stdout.readline()
     start = time.monotonic()
@@ -367,7 +367,7 @@ def test_starts_at_once_share_the_rooms_and_remove_what_was_killed(
 ) -> None:
     """Of one that was killed in the middle something stays, until the next start, which may need no rooms."""
     monkeypatch.chdir(tmp_path)
-    killed = python(ROOMS, tmp_path / "data/other")
+    killed = python(ROOMS, tmp_path / "data/other", 0.7)
     assert killed.stdout
     killed.stdout.readline()
     while not any(tmp_path.glob("data/.*.partial/train/rgb/*.png")):
@@ -389,7 +389,8 @@ def test_starts_at_once_share_the_rooms_and_remove_what_was_killed(
 
 
 def test_a_worker_that_is_ended_is_told_without_a_traceback(tmp_path: Path) -> None:
-    process = python(ROOMS, tmp_path / "rooms")
+    """Soon: with all rooms handed over at once, Python's pool hung here."""
+    process = python(ROOMS, tmp_path / "rooms", 0.2)
     assert process.stdout
     os.kill(int(process.stdout.readline().split()[0]), signal.SIGKILL)
     error = process.communicate(timeout=30)[1].decode()
