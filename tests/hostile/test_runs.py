@@ -320,7 +320,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize("code", [ROOMS, LOADING], ids=["rooms", "loading"])
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path, source: FolderDataset, code: str) -> None:
-    process = python(code, tmp_path / "rooms" if code is ROOMS else source.root)
+    process = python(code, tmp_path / "rooms" if code is ROOMS else source.root, 0)
     assert process.stdout and process.stderr
     workers = [int(pid) for pid in process.stdout.readline().split()]
     assert len(workers) == 2 and all(map(is_alive, workers)), process.stderr.read()
