@@ -1,11 +1,20 @@
-"""What the whole suite shares: one thread a test process, and a small set of rooms."""
+"""What the whole suite shares: one thread a test process, a Python that starts soon, and a small set of rooms."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
+WARM = Path(__file__).with_name("warm.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,6 +30,22 @@ def one_thread() -> None:
         import torch
 
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def python() -> Iterator[str]:
+    """In place of `sys.executable`: a Python that has torch and its like, but nothing of ours, imported (warm.py)."""
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path_factory's: the path of a socket has to be short
+        place, script = f"{folder}/socket", Path(folder) / "python"
+        words = shlex.join([sys.executable, "-SI", str(WARM), place])
+        script.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        script.chmod(0o755)
+        pipe = subprocess.PIPE
+        command = [sys.executable, str(WARM), place, "--serve", str(script)]
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as server:
+            assert server.stdin and server.stdout and server.stdout.readline() == "ready\n"
+            yield str(script)
+            server.stdin.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -107,7 +106,9 @@ USES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", USES)
-def test_adding_one_touches_as_many_files_as_the_guide_says(kind: str, rooms: Path, tmp_path: Path) -> None:
+def test_adding_one_touches_as_many_files_as_the_guide_says(
+    kind: str, rooms: Path, python: str, tmp_path: Path
+) -> None:
     package = tmp_path / "mtl_vision"
     shutil.copytree(REPO / "mtl_vision", package, ignore=shutil.ignore_patterns("__pycache__"))
     before = {path: path.read_bytes() for path in package.rglob("*") if path.is_file()}
@@ -127,7 +128,7 @@ def test_adding_one_touches_as_many_files_as_the_guide_says(kind: str, rooms: Pa
         f"--data.root={data}", "--data.size=[48, 64]", "--data.workers=0", "--data.cache=null", "--train.epochs=1",
         "--run.device=cpu", "--run.tensorboard=false", "--run.name=added",
     ]  # fmt: skip
-    command = [sys.executable, "-m", "mtl_vision.engine.cli", *options, *USES[kind]]
+    command = [python, "-m", "mtl_vision.engine.cli", *options, *USES[kind]]
     env = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,9 +28,9 @@ class NYUv2(torch.utils.data.Dataset):
 
 
 @pytest.mark.slow
-def test_quick_run_gives_all_figures(tmp_path: Path) -> None:
+def test_quick_run_gives_all_figures(python: str, tmp_path: Path) -> None:
     (tmp_path / "create_dataset.py").write_text(PEER)
-    command = [sys.executable, ROOT / "benchmarks/loader.py", "--quick", "--size", "48x64"]
+    command = [python, ROOT / "benchmarks/loader.py", "--quick", "--size", "48x64"]
     done = subprocess.run(
         [*command, "--libmtl-dataset", tmp_path / "create_dataset.py"],
         capture_output=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -43,8 +42,8 @@ REPO = Path(__file__).parents[2]
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_benchmark_prints_its_figures(script: list[str], key: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(REPO / "benchmarks" / script[0]), "--quick", *script[1:]]
+def test_a_benchmark_prints_its_figures(script: list[str], key: str, python: str, tmp_path: Path) -> None:
+    command = [python, str(REPO / "benchmarks" / script[0]), "--quick", *script[1:]]
     env = os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from processes import in_processes
+from processes import InProcesses
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
@@ -134,7 +134,9 @@ def train_some() -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("function, world", [(train_all, 2), (train_some, 3)])
-def test_processes_equal_one(function: Callable[[], dict[str, Any]], world: int, tmp_path: Path) -> None:
+def test_processes_equal_one(
+    in_processes: InProcesses, function: Callable[[], dict[str, Any]], world: int, tmp_path: Path
+) -> None:
     """Batch norm and micro-batches included; samples lack tasks, processes, micro-batches and steps do; in float64."""
     first, *others = in_processes(function, world, tmp_path)
     for name, expected in function().items():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from processes import in_processes
+from processes import InProcesses
 from torch import nn
 
 from mtl_vision.balancers import BALANCERS, FROM_TORCHJD, Shared
@@ -53,7 +53,7 @@ def all_steps() -> dict[str, list[str]]:
 
 
 @pytest.mark.slow
-def test_all_processes_raise_together(tmp_path: Path) -> None:
+def test_all_processes_raise_together(in_processes: InProcesses, tmp_path: Path) -> None:
     first, second = in_processes(all_steps, 2, tmp_path)
     assert first == second
     for name, (loss, gradient, nothing) in first.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from processes import in_processes
+from processes import InProcesses
 from test_run import REPO, arguments, history
 
 from mtl_vision.config import Config, DataConfig, RunConfig, TrainConfig
@@ -65,19 +64,23 @@ sys.exit(main())
 """
 
 
-def torchrun(tmp_path: Path, script: Path, words: Sequence[str], *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
+def torchrun(
+    python: str, tmp_path: Path, script: Path, words: Sequence[str], *options: str
+) -> subprocess.CompletedProcess[str]:
+    command = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options]
+    env = os.environ | {"PYTHONPATH": str(REPO)}
     return subprocess.run(
         [*command, str(script), *words], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=400
     )
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_run_and_go_on_as_one(rooms: Path, tmp_path: Path) -> None:
+def test_two_processes_are_one_run_and_go_on_as_one(rooms: Path, python: str, tmp_path: Path) -> None:
     """The same global batch: losses and metrics of two processes are one's, and one resumes what two began."""
     assert main(arguments(rooms, tmp_path, "one", *PLAIN)) == 0
-    done = torchrun(tmp_path, REPO / "train.py", arguments(rooms, tmp_path, "two", *PLAIN, "--data.batch_size=4"))
+    done = torchrun(
+        python, tmp_path, REPO / "train.py", arguments(rooms, tmp_path, "two", *PLAIN, "--data.batch_size=4")
+    )
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-3000:]
     one, two = (history(tmp_path / "runs" / name) for name in ("one", "two"))
     assert len(one) == len(two)
@@ -102,12 +105,12 @@ def test_two_processes_are_one_run_and_go_on_as_one(rooms: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_restarted_run_resumes(rooms: Path, tmp_path: Path) -> None:
+def test_a_restarted_run_resumes(rooms: Path, python: str, tmp_path: Path) -> None:
     """Each failure is told in one line by the process that failed, or by another one if it was killed."""
     words = arguments(rooms, tmp_path, "again", *PLAIN, "--data.batch_size=4")
     script = tmp_path / "fails.py"
     script.write_text(FAILS)
-    done = torchrun(tmp_path, script, words, "--max-restarts=2")
+    done = torchrun(python, tmp_path, script, words, "--max-restarts=2")
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-3000:]
     full, *killed = (line for line in done.stderr.splitlines() if line.startswith("mtl-train: "))
     assert full.startswith("mtl-train: no space is left for checkpoint.pt (No space left): free some")
@@ -196,7 +199,7 @@ def measured() -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_metrics_of_processes_are_ones(tmp_path: Path) -> None:
+def test_metrics_of_processes_are_ones(in_processes: InProcesses, tmp_path: Path) -> None:
     """Where the samples do not divide, and where two of three processes have none."""
     one = measured()
     assert {"depth.rmse", "normals.median", "segmentation.miou", "edges.f_measure", "edges.threshold"} <= set(one[0])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import test_distributed as two
 import torch
-from processes import in_processes
+from processes import InProcesses
 from safetensors.torch import load_file
 from test_nonfinite import loss_at
 from test_run import arguments, history, stop_at
@@ -264,7 +264,7 @@ def averaged() -> dict[str, dict[str, Tensor]]:
 
 
 @pytest.mark.slow
-def test_several_processes_keep_the_same_average(tmp_path: Path) -> None:
+def test_several_processes_keep_the_same_average(in_processes: InProcesses, tmp_path: Path) -> None:
     """With batch norm over all processes it is one process'; with each by itself it is the same everywhere."""
     first, second = in_processes(averaged, 2, tmp_path)
     one = averaged()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import test_distributed as two
 import torch
-from processes import in_processes
+from processes import InProcesses
 from test_run import arguments, history
 from torch import Tensor
 
@@ -139,7 +139,7 @@ def both() -> tuple[list[Tensor], int, float]:
 
 
 @pytest.mark.slow
-def test_processes_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_agree(in_processes: InProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of them overflows: all lower the scale, and come to the same."""
     (first, *counts), (second, *others) = in_processes(both, 2, tmp_path)
     assert counts == others and counts[0] > 1

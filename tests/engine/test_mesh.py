@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import in_processes
+from processes import InProcesses
 from torch import Tensor
 
 from mtl_vision.engine import distributed
@@ -30,7 +30,7 @@ def exchanged() -> list[Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("one_machine", [True, False])
-def test_three_processes(tmp_path: Path, one_machine: bool) -> None:
+def test_three_processes(in_processes: InProcesses, tmp_path: Path, one_machine: bool) -> None:
     for found in in_processes(exchanged, 3, tmp_path, one_machine=one_machine):
         *pairs, mean = found
         dtypes = [tensor.dtype for tensor in pairs[:8:2]]
@@ -56,6 +56,6 @@ def abandoned() -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("one_machine", [True, False])
-def test_a_process_that_ends_is_told(tmp_path: Path, one_machine: bool) -> None:
+def test_a_process_that_ends_is_told(in_processes: InProcesses, tmp_path: Path, one_machine: bool) -> None:
     with pytest.raises(Exception, match="exit code 7"):
         in_processes(abandoned, 2, tmp_path, one_machine=one_machine)

@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -272,11 +271,11 @@ def test_an_unreadable_image_is_named_by_a_worker_too(
 
 
 @pytest.mark.slow
-def test_two_processes_from_the_command_line(rooms: Path, tmp_path: Path) -> None:
+def test_two_processes_from_the_command_line(rooms: Path, python: str, tmp_path: Path) -> None:
     """torchrun with two processes: one run directory, every test image measured once."""
     more = ("--run.tensorboard=false", "--train.epochs=1", "--data.batch_size=4")
     script = [str(REPO / "train.py"), *arguments(rooms, tmp_path, "two", *more)]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
+    torchrun = [python, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*torchrun, *script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from processes import in_processes
+from processes import InProcesses
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
@@ -55,7 +55,7 @@ def used_all() -> dict[tuple[str, torch.dtype], list[Tensor | None]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("one_machine", [True, False])
-def test_two_processes_normalise_as_one(tmp_path: Path, one_machine: bool) -> None:
+def test_two_processes_normalise_as_one(in_processes: InProcesses, tmp_path: Path, one_machine: bool) -> None:
     first, second = in_processes(used_all, 2, tmp_path, one_machine=one_machine)
     for (name, dtype), expected in used_all().items():
         one, other = first[name, dtype], second[name, dtype]

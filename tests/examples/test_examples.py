@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(("script", "falls"), [("own_loop", "small"), ("torchvision_model", "category")])
-def test_it_trains(script: str, falls: str, tmp_path: Path) -> None:
+def test_it_trains(script: str, falls: str, python: str, tmp_path: Path) -> None:
     """The loss of a task falls to less than half, and the weights move."""
     path = str(ROOT / "examples" / f"{script}.py")
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, path], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([python, path], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = re.findall(rf"{falls} ([\d.]+) \(w ([\d.]+)\)", done.stdout)
     losses, weights = ([float(value) for value in column] for column in zip(*found, strict=True))
@@ -30,11 +29,11 @@ def test_it_trains(script: str, falls: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_task_of_ones_own_trains_exports_and_infers(rooms: Path, tmp_path: Path) -> None:
+def test_a_task_of_ones_own_trains_exports_and_infers(rooms: Path, python: str, tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
     def run(*command: str) -> None:
-        done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True)
+        done = subprocess.run([python, *command], cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
 
     options = [f"--data.root={rooms}", "--data.size=[48, 64]", "--train.epochs=1", "--run.name=own"]
