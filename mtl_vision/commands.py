@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
-from mtl_vision.importing import INTERRUPTED, handle, needs, stopping_at_once
+from mtl_vision.importing import INTERRUPTED, handle, needs, stopping_at_once, without_collector
 
 HELP = Path(__file__).parent / "engine" / "help.txt"  # the parser's own takes seconds; a test holds the two equal
 TERMINATED = 143
@@ -75,7 +75,7 @@ def _run(program: str, module: str, extra: str, arguments: Sequence[str] | None)
     before = None
     keep_freed_memory()
     try:
-        with stopping_at_once(program):
+        with stopping_at_once(program), without_collector():
             main = import_module(module).main
         if os.environ.get("WORLD_SIZE", "1") == "1":  # one of several may wait for the others, where no handler is run
             before = handle(signal.SIGTERM, terminate)

@@ -1,5 +1,6 @@
 """Imports of heavy and optional packages: a missing one, and Ctrl-C meanwhile, are told in a line."""
 
+import gc
 import os
 import re
 import signal
@@ -54,6 +55,18 @@ def stopping_at_once(program: str) -> Iterator[None]:
         yield
     finally:
         handle(signal.SIGINT, before)
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """No garbage is looked for. For imports: a quarter of torch's time went into looking through all that they make."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def handle(number: int, handler: Callable[[int, FrameType | None], Any] | int | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import math
@@ -29,7 +30,7 @@ from mtl_vision.datasets.classes import class_set
 from mtl_vision.engine import build, cli
 from mtl_vision.engine.device import pick_device
 from mtl_vision.engine.parse import parse, resolve
-from mtl_vision.importing import MODULES, needs
+from mtl_vision.importing import MODULES, needs, without_collector
 from mtl_vision.models import Fusion
 from mtl_vision.tasks import Depth
 from mtl_vision.tasks.depth import BerHu, SiLog
@@ -498,6 +499,19 @@ def test_signals_stop_a_training_with_a_line(
     assert commands.train(["--train.epochs=1"]) == code
     assert capsys.readouterr().err == "\ninterrupted; resume with: mtl-train --run.resume\n"
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_looked_for_after_imports_as_before(enabled: bool) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(ImportError), without_collector():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 # help

@@ -56,11 +56,11 @@ def test_every_part_calls_what_there_is(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-def test_steps_are_timed_here(rooms: Path, tmp_path: Path) -> None:
+def test_steps_are_timed_here(rooms: Path, python: str, tmp_path: Path) -> None:
     """On the CPU, in quick: the scripts take what they are given, and their figures are kept."""
     arguments = ["--device=cpu", "--quick", "--only", "step", "loop", "--out", str(tmp_path / "out")]
-    command = [sys.executable, str(gpu.REPOSITORY / "studies/gpu.py"), str(rooms), *arguments]
-    env = os.environ | {"PYTHONPATH": str(gpu.REPOSITORY), "OMP_NUM_THREADS": "1"}
+    command = [python, str(gpu.REPOSITORY / "studies/gpu.py"), str(rooms), *arguments]
+    env = os.environ | {"PYTHONPATH": str(gpu.REPOSITORY)}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     figures = json.loads(done.stdout.splitlines()[-1])

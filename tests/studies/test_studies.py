@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -290,11 +289,10 @@ def test_steps_are_timed_after_the_first_tenth(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_compare_from_the_command_line(
-    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    rooms: Path, python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One epoch of the single tasks and two methods; the second time nothing is trained."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     options = [
         "--quick",
         "--jobs=2",
@@ -306,7 +304,7 @@ def test_compare_from_the_command_line(
         "--model.decoder.width=32",
         "--tasks.names=[depth, segmentation]",
     ]
-    script = [sys.executable, str(REPO / "studies" / "compare.py"), str(SMOKE), *options]
+    script = [python, str(REPO / "studies" / "compare.py"), str(SMOKE), *options]
     done = subprocess.run(script, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
