@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnx.utils
 import onnxruntime
 import torch
 from torch import Tensor, nn
@@ -45,17 +46,6 @@ class Plain(Deployed):
 
     def forward(self, image: Tensor) -> Tensors:
         return self.maps(image)
-
-
-class Way(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 class Heads(nn.Module):
@@ -89,6 +79,20 @@ WAYS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class Ways(nn.Module):
+    """Several functions of one tensor, an output each: exported at once, in a fraction of the time."""
+
+    def forward(self, x: Tensor) -> Tensors:
+        return tuple(way(x) for way in WAYS.values())
+
+
+def apart(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:
+    """The graph of each output by itself, by the ways' names."""
+    outputs = [output.name for output in model.graph.output]
+    extractor = onnx.utils.Extractor(model)
+    return {name: extractor.extract_model(["x"], [output]) for name, output in zip(WAYS, outputs, strict=True)}
+
+
 def exported(module: nn.Module, example: Tensor) -> onnx.ModelProto:
     """A module's graph."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -99,18 +103,23 @@ def exported(module: nn.Module, example: Tensor) -> onnx.ModelProto:
     return program.model_proto
 
 
-def network(backbone: str, classes: str, plain: bool, scales: bool) -> onnx.ModelProto:
-    """A network's graph, with these steps of tuning."""
+def networks(backbone: str, classes: str) -> dict[str, onnx.ModelProto]:
+    """A network's graph, by what of the tuning it has."""
     torch.manual_seed(0)
     config = Config(data=DataConfig(size=SIZE), model=ModelConfig(backbone=backbone))
     tasks = make_tasks(TasksConfig(), class_set(classes))
     run = Trained(Path(), config, Description(), tasks, make_network(config, tasks).eval(), {})
     kept = graph._scale
     try:
-        graph._scale = kept if scales else lambda model: None
-        return graph.trace(run, (Plain if plain else Deployed)(run))
+        graph._scale = lambda model: None
+        found = {"plain": graph.trace(run, Plain(run)), "labels": graph.trace(run, Deployed(run))}
     finally:
         graph._scale = kept
+    for name, model in (("scales", "plain"), ("both", "labels")):
+        found[name] = onnx.ModelProto.FromString(found[model].SerializeToString())
+        kept(found[name])
+        graph.prune(found[name].graph)
+    return {name: found[name] for name in ("plain", "scales", "labels", "both")}
 
 
 def session(model: onnx.ModelProto) -> Session:
@@ -156,12 +165,11 @@ def main() -> None:
     rounds = 3 if args.quick else args.rounds
     rng, figures = np.random.default_rng(0), {}
     class_sets = dict(list(CLASSES.items())[: 1 if args.quick else None])
-    steps = {"plain": (True, False), "scales": (True, True), "labels": (False, False), "both": (False, True)}
     print(f"onnxruntime {onnxruntime.__version__}, one thread, batch 1, {SIZE[0]}x{SIZE[1]}; {machine()}\n")
     image = rng.integers(0, 256, (1, *SIZE, 3), dtype=np.uint8)
     for backbone in args.backbone[:1] if args.quick else args.backbone:
         for count, classes in class_sets.items():
-            models = {name: network(backbone, classes, *step) for name, step in steps.items()}
+            models = networks(backbone, classes)
             norms = sum(node.op_type == "BatchNormalization" for node in models["plain"].graph.node)
             sessions = {name: session(model) for name, model in models.items()}
             name = f"{backbone}_{count}"
@@ -171,7 +179,8 @@ def main() -> None:
     for count in class_sets:
         coarse = rng.normal(size=(count, 6, 8)).astype(np.float32)
         logits = np.stack([cv2.resize(plane, (w, h), interpolation=cv2.INTER_CUBIC) for plane in coarse])[None]
-        sessions = {name: session(exported(Way(way), torch.zeros(1, count, h, w))) for name, way in WAYS.items()}
+        graphs = apart(exported(Ways(), torch.zeros(1, count, h, w)))
+        sessions = {name: session(model) for name, model in graphs.items()}
         ratios = table(f"labels from {count} logits at stride 4", sessions, logits, rounds)
         maps = {name: np.asarray(one.run(None, {"x": logits})[0]) for name, one in sessions.items()}
         agree = {name: float((ids == maps["plain"]).mean()) for name, ids in maps.items()}

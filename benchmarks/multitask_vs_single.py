@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx.utils
 import torch
 
 from benchmarks.common import finish, interleaved, machine, ratio
@@ -26,14 +28,19 @@ from mtl_vision.export.graph import make_manifest, trace, write
 from mtl_vision.runtime.model import Model
 
 
-def export(names: list[str], backbone: str, size: tuple[int, int], path: Path, threads: int) -> Model:
-    """An untrained network with these tasks, as an ONNX session."""
+def exported(names: list[str], backbone: str, size: tuple[int, int], folder: Path, threads: int) -> list[Model]:
+    """An untrained network with these tasks, as an ONNX session; and one for each task, with what its output needs."""
     torch.manual_seed(0)
     config = Config(data=DataConfig(size=size), model=ModelConfig(backbone=backbone), tasks=TasksConfig(names=names))
     tasks = make_tasks(config.tasks, class_set("nyu13"))
-    run = Trained(path.parent, config, Description(), tasks, make_network(config, tasks).eval(), {})
-    write(trace(run, Deployed(run)), make_manifest(run), path)
-    return Model(path, threads)
+    run = Trained(folder, config, Description(), tasks, make_network(config, tasks).eval(), {})
+    model, manifest = trace(run, Deployed(run)), make_manifest(run)
+    paths = [folder / f"{name}.onnx" for name in ("multi", *names)]
+    extractor = onnx.utils.Extractor(model)
+    for path, name, output in zip(paths[1:], names, manifest.outputs, strict=True):
+        write(extractor.extract_model(["image"], [name]), replace(manifest, outputs=[output]), path)
+    write(model, manifest, paths[0])
+    return [Model(path, threads) for path in paths]
 
 
 def main() -> None:
@@ -48,8 +55,7 @@ def main() -> None:
     height, width = (int(side) for side in args.size.split("x"))
     names = TasksConfig().names
     with tempfile.TemporaryDirectory() as folder:
-        multi = export(names, args.backbone, (height, width), Path(folder) / "multi.onnx", args.threads)
-        single = [export([n], args.backbone, (height, width), Path(folder) / f"{n}.onnx", args.threads) for n in names]
+        multi, *single = exported(names, args.backbone, (height, width), Path(folder), args.threads)
         image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
         steps = {"multi": lambda: multi.run(image), "single": lambda: [session.run(image) for session in single]}
         times = interleaved(steps, 10 if args.quick else args.rounds)
