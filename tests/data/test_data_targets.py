@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -188,11 +187,11 @@ register(Target("own_edges", "probability_map", derive=own_edges, needs=("segmen
 """
 
 
-def test_loading_processes_that_are_not_forked_know_it(root: Path, tmp_path: Path):
+def test_loading_processes_that_are_not_forked_know_it(python: str, root: Path, tmp_path: Path):
     (tmp_path / "my_target.py").write_text(MODULE)
     (tmp_path / "script.py").write_text(SCRIPT)
     paths = [str(tmp_path), str(Path(__file__).parent), str(Path(__file__).parents[2])]
-    code = [sys.executable, str(tmp_path / "script.py"), str(root), str(tmp_path / "cache")]
+    code = [python, str(tmp_path / "script.py"), str(root), str(tmp_path / "cache")]
     done = subprocess.run(code, capture_output=True, text=True, env={"PYTHONPATH": ":".join(paths), "PATH": ""})
     assert done.returncode == 0 and "the same" in done.stdout, done.stderr
 
