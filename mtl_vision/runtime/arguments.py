@@ -105,10 +105,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     where += f"{ONLY_IF_ASKED} only if asked for)"
     parser.add_argument("--provider", metavar="NAME", choices=[AUTO, *PROVIDERS], default=AUTO, help=where)
-    other = (
-        "what computes the network: onnxruntime, openvino (an extra) in float32 or bfloat16 on the CPU; ncnn (an extra)"
-    )
-    other += " computes MODEL.ncnn.param in any case"
+    other = "what computes the network: onnxruntime; openvino (an extra) in float32 or bfloat16 on the CPU; ncnn (an "
+    other += "extra), which a MODEL.ncnn.param has by itself, with its sums in float32, or in float16 where that can be"
     parser.add_argument("--backend", choices=BACKENDS, default=ONNXRUNTIME, help=other)
     lens = parser.add_mutually_exclusive_group()
     fov = (

@@ -12,12 +12,13 @@ from mtl_vision.runtime import checksum
 from mtl_vision.runtime.checksum import is_intact
 from mtl_vision.runtime.contract import Manifest, ModelError, one_line
 from mtl_vision.runtime.kinds import KINDS
-from mtl_vision.runtime.ncnn import ENDING, NCNN, NcnnGraph, parts
+from mtl_vision.runtime.ncnn import ENDING, HALF, NcnnGraph, parts
+from mtl_vision.runtime.openvino import PRECISIONS, OpenVinoGraph
 from mtl_vision.runtime.predictor import Predictor
 
 INPUT = "image"
 ONNXRUNTIME = "onnxruntime"
-BACKENDS = (ONNXRUNTIME, "openvino", "openvino-bf16", NCNN)
+BACKENDS = (ONNXRUNTIME, *PRECISIONS, *HALF)
 CPU = ("CPUExecutionProvider",)
 ORT = ".ort"  # how a file in onnxruntime's own format ends
 WHOLE = (ORT, ENDING)  # no part is cut out of these: the one cannot be cut, of the other what is asked for is computed
@@ -33,7 +34,8 @@ class Model(Predictor):
     providers: onnxruntime's execution providers, the preferred one first. tasks: names of outputs to compute; the rest
     of the graph is left out (of a NAME.ort it is computed all the same), and the manifest lists these alone. backend:
     "onnxruntime", which takes NAME.onnx and NAME.ort; "openvino" in float32 or "openvino-bf16", which computes in
-    bfloat16 (an extra); "ncnn" (an extra), which a file NAME.ncnn.param has by itself.
+    bfloat16 (an extra); "ncnn" (an extra), which a file NAME.ncnn.param has by itself, or "ncnn-fp16", which computes
+    in float16 where the processor can.
     Raises ModelError when the file is missing, damaged, no ONNX, without a manifest of a version that this runtime
     reads, or not as it says, or the backend is not installed or does not take such files; ValueError for other
     `threads`, `tasks` and `backend`.
@@ -73,9 +75,7 @@ class Model(Predictor):
         self._graph: Any = graph
         graph.check(self.manifest, INPUT)
         self._try()
-        if backend not in (ONNXRUNTIME, NCNN):
-            from mtl_vision.runtime.openvino import OpenVinoGraph  # it is looked for when it is wanted
-
+        if backend in PRECISIONS:
             self._graph = OpenVinoGraph(graph.model, threads or 0, backend)
             self._try()
 
@@ -139,16 +139,16 @@ def backend_of(path: Path, backend: str) -> str:
     """The backend that computes the file: a NAME.ncnn.param has its own. Raises ModelError for one that cannot."""
     is_ncnn = path.suffix == ENDING
     if is_ncnn and backend == ONNXRUNTIME:
-        return NCNN
-    if is_ncnn != (backend == NCNN) or (path.suffix == ORT and backend != ONNXRUNTIME):
-        file, call = ("NAME.ncnn.param", "RUN --ncnn") if backend == NCNN else ("NAME.onnx", "RUN")
+        return next(iter(HALF))
+    if is_ncnn != (backend in HALF) or (path.suffix == ORT and backend != ONNXRUNTIME):
+        file, call = ("NAME.ncnn.param", "RUN --ncnn") if backend in HALF else ("NAME.onnx", "RUN")
         raise ModelError(f"backend is {backend}: expected a file {file}, found '{path}'; `mtl-export {call}` writes it")
     return backend
 
 
 def _open(path: Path, backend: str, threads: int, providers: Sequence[str]) -> Any:
-    if backend == NCNN:
-        return NcnnGraph(path, threads)
+    if backend in HALF:
+        return NcnnGraph(path, threads, backend)
     from mtl_vision.runtime.session import OnnxGraph  # ncnn runs where onnxruntime is not installed
 
     return OnnxGraph(path, threads, providers)

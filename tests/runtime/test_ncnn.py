@@ -59,7 +59,7 @@ def test_results_by_hand(param: Path) -> None:
 
 @needs_ncnn
 def test_threads_do_not_mix_up_their_images(param: Path) -> None:
-    model = Model(param, threads=1, backend="ncnn")
+    model = Model(param, threads=1, backend="ncnn-fp16")
     images = [np.full((2, 48, 64, 3), value, np.uint8) for value in range(100)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda batch: model.run(batch)["depth"], images))
