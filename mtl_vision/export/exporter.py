@@ -18,10 +18,12 @@ from mtl_vision.export.graph import make_manifest, trace, write
 from mtl_vision.export.half import in_half
 from mtl_vision.export.int8 import best, described
 from mtl_vision.export.narrow import at_size, of_tasks
+from mtl_vision.export.ncnn import check_installed, to_ncnn
 from mtl_vision.export.opset import OPSET
-from mtl_vision.export.verify import VerifyError, smooth_noise, verify
+from mtl_vision.export.ort import to_ort
+from mtl_vision.export.verify import Compared, Samples, VerifyError, smooth_noise, verify
 from mtl_vision.runtime.contract import Manifest, ModelError
-from mtl_vision.runtime.model import Model
+from mtl_vision.runtime.model import Model, files_of
 from mtl_vision.runtime.predictor import letterbox
 
 Report = Callable[[str], object]
@@ -38,6 +40,8 @@ def export_run(
     fp16: bool = False,
     int8: bool = False,
     core: bool = False,
+    ort: bool = False,
+    ncnn: bool = False,
     opset: int = OPSET,
     report: Report = lambda line: None,
 ) -> None:
@@ -46,9 +50,12 @@ def export_run(
     tasks: the heads that are kept (all). size: of the images (H, W), instead of the run's. dynamic_size: the file takes
     any size that is a multiple of the stride. logits: label maps come as logits (N, C, H, W). fp16, int8, core: write
     OUT.fp16.onnx, OUT.int8.onnx, OUT.core.onnx as well: in float16, in 8 bits, and of the form "core" (contract.py).
-    opset: 17 to 20. Raises VerifyError where a file differs from torch: then it is OUT.failed.onnx, and what was at OUT
-    stays. ValueError for what the run or the network does not have.
+    ort: write OUT.ort, and of the file in 8 bits OUT.int8.ort. ncnn: write the core graph, and OUT.ncnn.param and what
+    belongs to it. opset: 17 to 20. Raises VerifyError where a file differs from torch: then it is OUT.failed.onnx, and
+    what was at OUT stays. ValueError for what the run or the network does not have.
     """
+    if ncnn:
+        check_installed()  # before the export, which takes longer
     run = run if tasks is None else of_tasks(run, tasks)
     run = run if size is None else at_size(run, size)
     if run.config.data.size != run.model.size:
@@ -64,7 +71,7 @@ def export_run(
     finish(out, model, manifest)
     if fp16:
         finish(out.with_suffix(".fp16.onnx"), in_half(model), replace(manifest, precision="float16"))
-    if core:
+    if core or ncnn:
         static = replace(manifest, form="core", dynamic_size=False)
         finish(out.with_suffix(".core.onnx"), trace(run, Core(run), opset=opset), static)
     if int8:
@@ -72,6 +79,39 @@ def export_run(
         found, judged = best(run, out, model, small)
         finish(out.with_suffix(".int8.onnx"), found, described(small, judged))
         report("\n".join(judged.lines()))
+    samples = Samples(images, source)
+    for file in [out, *[out.with_suffix(".int8.onnx")] * int8] if ort else ():
+        convert(to_ort, file, samples, report)
+    if ncnn:
+        convert(to_ncnn, out.with_suffix(".core.onnx"), samples, report)
+
+
+def convert_file(file: Path, ort: bool, ncnn: bool, report: Report) -> Path:
+    """Write a file that was exported before in other formats, beside it; they are compared on noise. Returns the last.
+
+    Raises what `to_ort` and `to_ncnn` raise.
+    """
+    m, made = Model(file, threads=1).manifest, file
+    samples = Samples(smooth_noise(5, (m.height, m.width)), "noise")
+    for convertor in [to_ort] * ort + [to_ncnn] * ncnn:
+        made = convert(convertor, file, samples, report)
+    return made
+
+
+def convert(
+    convertor: Callable[[Path, Samples], tuple[Path, Compared]], file: Path, samples: Samples, report: Report
+) -> Path:
+    """Write `file` in another format, and say how well it agrees. Returns what was written."""
+    out, compared = convertor(file, samples)
+    model = Model(out)
+    size = sum(part.stat().st_size for part in files_of(out)) / 1e6
+    cases = ", ".join(compared.cases)
+    report(f"{out}: {model.manifest.precision}, {size:.1f} MB")
+    report(f"{out.name} against {file.name}, on {samples.source}, batches of {cases}, at most:")
+    for figure in compared.figures:
+        report(f"  {figure}")
+    report(f"verified; {milliseconds(out):.1f} ms an image here (median, batch 1)")
+    return out
 
 
 def write_verified(

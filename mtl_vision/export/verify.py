@@ -1,9 +1,9 @@
-"""Compare the ONNX file with the torch network, output by output, in physical units."""
+"""Compare a file with the torch network, or with the file it was made of, output by output, in physical units."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,34 +71,72 @@ def budget(output: Output, precision: str) -> tuple[str, float]:
     return name, limit
 
 
-def verify(path: Path, module: Deployed, images: np.ndarray) -> tuple[list[Figure], list[str]]:
+class Compared(NamedTuple):
+    """Each output's worst figures, and the cases (NxHxW)."""
+
+    figures: list[Figure]
+    cases: list[str]
+
+
+class Samples(NamedTuple):
+    """Images (N, H, W, 3) uint8 to compare on, and in words what they are."""
+
+    images: np.ndarray
+    source: str
+
+
+def verify(path: Path, module: Deployed, images: np.ndarray) -> Compared:
     """Compare the file with the torch network, on images (N, H, W, 3) uint8 in batches of several sizes.
 
-    Returns each output's worst figures, and the cases (NxHxW). Raises VerifyError, which names all outputs that differ.
+    Raises VerifyError, which names all outputs that differ.
     """
+
+    def truth(taken: np.ndarray) -> list[np.ndarray]:
+        with torch.inference_mode():
+            return [maps.numpy() for maps in module.maps(torch.from_numpy(taken))]
+
     session = Model(path)
+    return _compared(session, truth, images, session.manifest.precision, "onnxruntime and torch")
+
+
+def against_file(source: Model, path: Path, samples: Samples, precision: str) -> Compared:
+    """Compare the file with the one that it was made of, within the budget of a precision. Raises VerifyError."""
+    try:
+        made = Model(path, threads=1)
+        names = [output.name for output in made.manifest.outputs]
+
+        def truth(taken: np.ndarray) -> list[np.ndarray]:
+            maps = source.run(taken)
+            return [maps[name] for name in names]
+
+        return _compared(made, truth, samples.images, precision, f"{made.provider} and '{source.path}'")
+    except ModelError as error:
+        raise VerifyError(f"{error}; the file is {path}") from error
+
+
+def _compared(
+    session: Model, truth: Callable[[np.ndarray], Sequence[np.ndarray]], images: np.ndarray, precision: str, who: str
+) -> Compared:
     m = session.manifest
     worst: dict[str, dict[str, float]] = {}
     cases = []
     for batch, size in zip(BATCHES, sizes(m), strict=True):
         taken = np.stack([resize_pixels(images[i % len(images)], size) for i in range(len(cases), len(cases) + batch)])
         cases.append("x".join(map(str, taken.shape[:3])))
-        with torch.inference_mode():
-            truth = module.maps(torch.from_numpy(taken))
         found = session.run(taken)
-        for output, expected in zip(m.outputs, truth, strict=True):
-            values = KINDS[output.kind].compare(found[output.name], expected.numpy())
+        for output, expected in zip(m.outputs, truth(taken), strict=True):
+            values = KINDS[output.kind].compare(found[output.name], expected)
             before = worst.get(output.name, values)
             worst[output.name] = {name: float(np.maximum(before[name], value)) for name, value in values.items()}
-    figures = [Figure(output, worst[output.name], budget(output, m.precision)) for output in m.outputs]
+    figures = [Figure(output, worst[output.name], budget(output, precision)) for output in m.outputs]
     if failures := [figure for figure in figures if not figure.fits]:
         said = (
             f"output '{figure.output.name}': {name} is {figure.values[name]:.4g}, limit {limit:g}"
             for figure in failures
             for name, limit in [figure.limit]
         )
-        raise VerifyError(f"onnxruntime and torch disagree on batches of {', '.join(cases)}: {'; '.join(said)}")
-    return figures, cases
+        raise VerifyError(f"{who} disagree on batches of {', '.join(cases)}: {'; '.join(said)}")
+    return Compared(figures, cases)
 
 
 def sizes(m: Manifest) -> list[Size]:

@@ -69,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     """What mtl-infer takes."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="mtl-infer", description=DESCRIPTION, epilog=EPILOG, formatter_class=layout)
-    parser.add_argument("model", metavar="MODEL.onnx", help="a model made by `mtl-export`")
+    parser.add_argument("model", metavar="MODEL.onnx", help="a model made by `mtl-export`; or .ort, .ncnn.param")
     parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help=PATHS)
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
     parser.add_argument(
@@ -105,7 +105,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     where += f"{ONLY_IF_ASKED} only if asked for)"
     parser.add_argument("--provider", metavar="NAME", choices=[AUTO, *PROVIDERS], default=AUTO, help=where)
-    other = "what computes the network: onnxruntime, or openvino (an extra) in float32 or bfloat16 on the CPU"
+    other = "what computes the network: onnxruntime; openvino (an extra) in float32 or bfloat16 on the CPU; ncnn (an "
+    other += "extra), which a MODEL.ncnn.param has by itself, with its sums in float32, or in float16 where that can be"
     parser.add_argument("--backend", choices=BACKENDS, default=ONNXRUNTIME, help=other)
     lens = parser.add_mutually_exclusive_group()
     fov = (

@@ -7,7 +7,7 @@ from typing import Any
 
 from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.kinds import KINDS, Output
-from mtl_vision.runtime.model import Model
+from mtl_vision.runtime.model import Model, files_of
 from mtl_vision.runtime.terminal import printable
 
 WIDTH, COLUMN = 100, 14  # characters of a line, and of its first word
@@ -17,7 +17,8 @@ def page(path: str | Path) -> str:
     """The page of a file that loads. Raises ModelError for one that does not."""
     m = Model(path, threads=1).manifest
     checksum = "checksum intact" if m.format_version > 1 else "no checksum (format version 1)"
-    file = f"{Path(path).stat().st_size / 1e6:.1f} MB, {checksum}, manifest of format version {m.format_version}"
+    size = sum(part.stat().st_size for part in files_of(Path(path)))
+    file = f"{size / 1e6:.1f} MB, {checksum}, manifest of format version {m.format_version}"
     graph = f"{m.form}, {m.precision or 'precision not said'}, opset {m.opset or 'not said'}"
     sections = {
         str(path): {"file": file, "graph": graph, "made with": _pairs(m.versions)},

@@ -1,4 +1,4 @@
-"""An exported model, ready to run: the ONNX graph in onnxruntime, and its manifest."""
+"""An exported model, ready to run: its graph, in onnxruntime or another backend, and its manifest."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from mtl_vision.runtime import checksum
 from mtl_vision.runtime.checksum import is_intact
-from mtl_vision.runtime.contract import MANIFEST_KEY, Manifest, ModelError, one_line
+from mtl_vision.runtime.contract import Manifest, ModelError, one_line
 from mtl_vision.runtime.kinds import KINDS
+from mtl_vision.runtime.ncnn import ENDING, HALF, NcnnGraph, parts
+from mtl_vision.runtime.openvino import PRECISIONS, OpenVinoGraph
 from mtl_vision.runtime.predictor import Predictor
-from mtl_vision.runtime.prune import pruned
 
 INPUT = "image"
 ONNXRUNTIME = "onnxruntime"
-BACKENDS = (ONNXRUNTIME, "openvino", "openvino-bf16")
+BACKENDS = (ONNXRUNTIME, *PRECISIONS, *HALF)
 CPU = ("CPUExecutionProvider",)
+ORT = ".ort"  # how a file in onnxruntime's own format ends
+WHOLE = (ORT, ENDING)  # no part is cut out of these: the one cannot be cut, of the other what is asked for is computed
 MAX_THREADS = 256  # with thousands, onnxruntime does not come to an end
 MAX_BYTES = 2**31  # of an ONNX file
 
@@ -27,13 +29,16 @@ MAX_BYTES = 2**31  # of an ONNX file
 class Model(Predictor):
     """An exported model: `predict` gives the maps of images, `manifest` is what the file says about itself.
 
-    Several threads may use one model: onnxruntime's runs allow it, and nothing else is kept between calls.
+    Several threads may use one model: the backends' runs allow it, and nothing else is kept between calls.
     threads: how many the network computes with, 1 to 256 (default: onnxruntime's choice, one per core).
     providers: onnxruntime's execution providers, the preferred one first. tasks: names of outputs to compute; the rest
-    of the graph is left out, and the manifest lists these alone. backend: "onnxruntime", or "openvino" in float32 or
-    "openvino-bf16", which computes in bfloat16 (an extra).
+    of the graph is left out (of a NAME.ort it is computed all the same), and the manifest lists these alone. backend:
+    "onnxruntime", which takes NAME.onnx and NAME.ort; "openvino" in float32 or "openvino-bf16", which computes in
+    bfloat16 (an extra); "ncnn" (an extra), which a file NAME.ncnn.param has by itself, or "ncnn-fp16", which computes
+    in float16 where the processor can.
     Raises ModelError when the file is missing, damaged, no ONNX, without a manifest of a version that this runtime
-    reads, or not as it says, or the backend is not installed; ValueError for other `threads`, `tasks` and `backend`.
+    reads, or not as it says, or the backend is not installed or does not take such files; ValueError for other
+    `threads`, `tasks` and `backend`.
     """
 
     def __init__(
@@ -49,33 +54,29 @@ class Model(Predictor):
         if threads is not None and not 1 <= threads <= MAX_THREADS:
             raise ValueError(f"threads is {threads}: expected 1 to {MAX_THREADS}")
         self.path = Path(path)
+        backend = backend_of(self.path, backend)
         damaged = ModelError(f"'{path}' is damaged: its checksum is not that of its bytes; copy or export it again")
         intact = _is_intact(self.path)
         if intact is False:
             raise damaged
-        session = _load(self.path, threads or 0, providers)
-        try:
-            text = session.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
-        except UnicodeDecodeError as error:
-            raise ModelError(f"'{path}' has metadata that are no text; export the model again") from error
+        graph = _open(self.path, backend, threads or 0, providers)
+        text = graph.manifest()
         if text is None:
             raise ModelError(f"'{path}' has no manifest: not made by `mtl-export`; export it with that")
         self.manifest = Manifest.from_json(text)
         if intact is None and self.manifest.format_version > 1:
             raise damaged
         self.checksum = json.loads(text).get(checksum.KEY) or sha256(self.path.read_bytes()).hexdigest()
-        graph: Path | bytes = self.path
         if tasks is not None:
             self.manifest = self.manifest.only(tasks)
-            graph = pruned(self.path.read_bytes(), [output.name for output in self.manifest.outputs])
-            session = _load(graph, threads or 0, providers)
         self._names = [output.name for output in self.manifest.outputs]
-        self._graph: Any = session
-        self._check(session)
-        if backend != ONNXRUNTIME:
-            from mtl_vision.runtime.openvino import OpenVinoGraph  # it is looked for when it is wanted
-
-            self._graph = OpenVinoGraph(graph, threads or 0, backend)
+        if tasks is not None and self.path.suffix not in WHOLE:
+            graph = graph.only(self._names)
+        self._graph: Any = graph
+        graph.check(self.manifest, INPUT)
+        self._try()
+        if backend in PRECISIONS:
+            self._graph = OpenVinoGraph(graph.model, threads or 0, backend)
             self._try()
 
     @property
@@ -124,31 +125,6 @@ class Model(Predictor):
             np.pad(normalised.transpose(2, 0, 1), ((0, 0), (0, bottom), (0, right)), "edge")[None]
         )
 
-    def _check(self, session: onnxruntime.InferenceSession) -> None:
-        """Raise a ModelError when the graph is not as the manifest says, or does not run."""
-        m, found = self.manifest, [output.name for output in session.get_outputs()]
-        if missing := set(self._names) - set(found):
-            raise ModelError(
-                f"the manifest lists outputs {sorted(missing)}, the graph gives {found}; export the model again"
-            )
-        inputs = [(one.name, one.type, len(one.shape)) for one in session.get_inputs()]
-        axes, dtype = ("(1, 3, H, W)", "float") if m.form == "core" else ("(N, H, W, 3)", "uint8")
-        if inputs != [(INPUT, f"tensor({dtype})", 4)]:
-            raise ModelError(
-                f"expected a graph of one input, '{INPUT}' {axes} of {dtype}, found (name, type, axes) {inputs}; "
-                "export the model again"
-            )
-        shape = session.get_inputs()[0].shape
-        sides = shape[2:4] if m.form == "core" else shape[1:3]
-        size = m.padded_size if m.form == "core" else (m.height, m.width)
-        expected = (None, None) if m.dynamic_size else size
-        if any(isinstance(side, int) and side != want for side, want in zip(sides, expected, strict=True)):
-            raise ModelError(
-                f"the manifest says input {size[0]} x {size[1]}, dynamic_size={m.dynamic_size}, the graph takes "
-                f"{sides}; export the model again"
-            )
-        self._try()
-
     def _try(self) -> None:
         m = self.manifest
         try:
@@ -159,32 +135,42 @@ class Model(Predictor):
             raise ModelError(f"'{self.path}' loads but does not run: {one_line(error)}") from error
 
 
+def backend_of(path: Path, backend: str) -> str:
+    """The backend that computes the file: a NAME.ncnn.param has its own. Raises ModelError for one that cannot."""
+    is_ncnn = path.suffix == ENDING
+    if is_ncnn and backend == ONNXRUNTIME:
+        return next(iter(HALF))
+    if is_ncnn != (backend in HALF) or (path.suffix == ORT and backend != ONNXRUNTIME):
+        file, call = ("NAME.ncnn.param", "RUN --ncnn") if backend in HALF else ("NAME.onnx", "RUN")
+        raise ModelError(f"backend is {backend}: expected a file {file}, found '{path}'; `mtl-export {call}` writes it")
+    return backend
+
+
+def _open(path: Path, backend: str, threads: int, providers: Sequence[str]) -> Any:
+    if backend in HALF:
+        return NcnnGraph(path, threads, backend)
+    from mtl_vision.runtime.session import OnnxGraph  # ncnn runs where onnxruntime is not installed
+
+    return OnnxGraph(path, threads, providers)
+
+
 def _is_intact(path: Path) -> bool | None:
     """Whether the file is as its checksum says; None where it has none. Raises ModelError when it cannot be read."""
+    return is_intact(b"".join(map(_read, files_of(path))))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that a model is: one, of ncnn three."""
+    return parts(path) if path.suffix == ENDING else [path]
+
+
+def _read(path: Path) -> bytes:
     try:
         if not path.is_file():
             found = "a folder" if path.is_dir() else "no regular file" if path.exists() else "none"
             raise ModelError(f"no model at '{path}': expected an ONNX file, found {found}")
         if (size := path.stat().st_size) > MAX_BYTES:
             raise ModelError(f"'{path}' is not an ONNX model: it has {size} bytes, expected at most {MAX_BYTES}")
-        return is_intact(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise ModelError(f"'{path}' cannot be read: {error.strerror}") from error
-
-
-def _load(model: Path | bytes, threads: int, providers: Sequence[str]) -> onnxruntime.InferenceSession:
-    available = onnxruntime.get_available_providers()
-    if unknown := set(providers) - set(available):
-        raise ModelError(f"onnxruntime has no {sorted(unknown)} here; it has {available}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Waiting threads that spin take the cores from those that read and write images: 1.2 times slower on two cores
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_mem_pattern = False  # it keeps a second copy of the activations, and saves no time
-    options.log_severity_level = 4  # errors come as exceptions
-    try:
-        source = model if isinstance(model, bytes) else str(model)
-        return onnxruntime.InferenceSession(source, options, providers=list(providers))
-    except Exception as error:  # onnxruntime's own exceptions have no common base
-        name = "the part of the model that the tasks need" if isinstance(model, bytes) else f"'{model}'"
-        raise ModelError(f"{name} is not an ONNX model that onnxruntime can load: {one_line(error)}") from error

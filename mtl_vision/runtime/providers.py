@@ -3,10 +3,8 @@
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-import onnxruntime
-
 from mtl_vision.runtime.contract import ModelError
-from mtl_vision.runtime.model import ONNXRUNTIME, Model
+from mtl_vision.runtime.model import ONNXRUNTIME, Model, backend_of
 
 PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
@@ -40,8 +38,10 @@ def open_model(
 
     Another backend than onnxruntime knows no providers. Raises what `Model` does.
     """
-    if backend != ONNXRUNTIME:
+    if backend_of(Path(path), backend) != ONNXRUNTIME:
         return Model(path, threads, tasks=tasks, backend=backend)
+    import onnxruntime  # ncnn runs where it is not installed
+
     cpu, available = PROVIDERS["cpu"], onnxruntime.get_available_providers()
     chosen = choose(provider, available)
     if chosen == cpu:
