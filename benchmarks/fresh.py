@@ -31,7 +31,7 @@ OURS = "import sys\nfrom mtl_vision.runtime import Model\nModel(sys.argv[1]).pre
 PEAK = "\nprint(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
 
 
-def fresh(code: str, *arguments: str | Path) -> float:
+def fresh(code: str, *arguments: str | Path | int) -> float:
     """The number that a fresh process prints."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
