@@ -15,6 +15,7 @@ from mtl_vision.runtime.providers import AUTO, ONLY_IF_ASKED, PROVIDERS
 from mtl_vision.runtime.terminal import printable, say
 
 NOT_STARTED = 1  # the exit code
+ENGINES = ("local", "ray")
 DEPTH_MAPS = "one channel of 16 bits or more, as depth maps have; name a file itself to run it"
 
 DESCRIPTION = """\
@@ -96,6 +97,13 @@ def make_parser() -> argparse.ArgumentParser:
     part = "do the I-th of N equal parts, 1 to N, of all images sorted by path, for job arrays; the parts may share "
     part += "DIR at once: each has its own results.I-of-N.jsonl"
     parser.add_argument("--shard", metavar="I/N", type=_shard, help=part)
+    machines = parser.add_argument_group("many machines")
+    engine = "what does the work: this machine, or the workers of a Ray cluster (an extra): that of RAY_ADDRESS, else "
+    engine += "one of this machine's cores. All machines share the disks. What exists is left out, as with --resume, "
+    engine += "and results.parquet is written beside results.jsonl, whose lines are in the order in which they come"
+    machines.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help=engine)
+    many = "processes on Ray (as many as it has room for, each of --threads cores, 1 by default)"
+    machines.add_argument("--workers", metavar="N", type=_positive, help=many)
     parser.add_argument("--batch", metavar="N", type=int, default=1, help="images per run of the network (1)")
     largest = f"most pixels of an image ({MAX_PIXELS:.1e}); one whose reading or results do not fit in memory fails too"
     parser.add_argument("--max-pixels", metavar="N", type=_count, default=MAX_PIXELS, help=largest)

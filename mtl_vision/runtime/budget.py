@@ -23,6 +23,10 @@ class Budget:
         self.reading = Lock()
         self._claimed, self._freed = 0, Condition()
 
+    def __reduce__(self) -> tuple[type["Budget"], tuple[int]]:
+        """A copy in another process has its own claims."""
+        return Budget, (self.total,)
+
     @contextmanager
     def claim(self, amount: int) -> Iterator[None]:
         """Hold `amount` bytes within the block. More than `total` are given to one that is alone."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_vision.importing import handle
-from mtl_vision.runtime.arguments import DEPTH_MAPS, NOT_STARTED, make_parser
+from mtl_vision.runtime.arguments import DEPTH_MAPS, ENGINES, NOT_STARTED, make_parser
 from mtl_vision.runtime.contract import ModelError
 from mtl_vision.runtime.files import read_regular
 from mtl_vision.runtime.images import quiet_decoders
@@ -55,13 +55,23 @@ def _run_images(args: argparse.Namespace, model: Model, program: str) -> int:
     if args.every or args.preview is not None:
         raise ValueError("--every and --preview are for videos and cameras: leave them out")
     limits = common_limits(model.manifest, args.range) if args.range or args.full_range else None
-    items, options = _items(args, model), {}
+    items, options = _items(args, model), dict[str, Any]()
     for name in ("save", "raw", "resume", "batch", "max_pixels", "fov", "focal", "quiet"):
         options[name] = getattr(args, name)
     if args.shard:
         items, options["results"] = share(items, *args.shard), shard_file(*args.shard)
+    on_ray = args.engine != ENGINES[0]
+    if on_ray:
+        from mtl_vision.runtime.ray_engine import ray_engine  # an extra
+
+        options["engine"] = ray_engine(args.model, args.workers, args.threads, args.provider, args.tasks, args.backend)
+        options["resume"] = True
+    elif args.workers:
+        raise ValueError("--workers is for --engine ray: leave it out, or give that")
     with _finishing() as signals, quiet_decoders():  # their words would tear the progress bar; errors say it
         summary = run(model, items, args.out, **options, limits=limits, stopped=lambda: bool(signals))
+        if on_ray:
+            _write_table(args.out / options.get("results", RESULTS), summary)
     done = summary.before + summary.done + len(summary.failed)
     if items and done == 0 and summary.skipped == len(items):
         where, many = ", ".join(map(str, args.paths)), f"all {len(items)} images have" if len(items) > 1 else "one has"
@@ -87,9 +97,11 @@ def _run_videos(args: argparse.Namespace, model: Model, program: str) -> int:
     if others := [str(path) for path in args.paths if not is_video(path)]:
         found = ", ".join(others)
         raise ValueError(f"expected videos alone, found {found}; give images in a call of their own")
-    for name in ("resume", "shard"):
+    for name in ("resume", "shard", "workers"):
         if getattr(args, name):
             raise ValueError(f"a video is done as a whole: leave out --{name}")
+    if args.engine != ENGINES[0]:
+        raise ValueError(f"a video is done as a whole, by one machine: leave out --engine {args.engine}")
     limits = common_limits(model.manifest, args.range) if args.range or args.full_range else None
     items = [Item(path, str(path).replace(":", "")) for path in args.paths if is_camera(path)]
     items += collect([path for path in args.paths if not is_camera(path)], args.out)
@@ -110,6 +122,17 @@ def _run_videos(args: argparse.Namespace, model: Model, program: str) -> int:
     if signals and not all(is_camera(path) for path in args.paths):  # nothing else ends a camera
         return SIGNALLED + signals[0]
     return SOME_FAILED if summary.failed else DONE
+
+
+def _write_table(lines: Path, summary: Summary) -> None:
+    """Write the lines' parquet file, unless the disk is full."""
+    from mtl_vision.runtime.table import write_table
+
+    try:
+        if summary.stopped is None:
+            write_table(lines)
+    except OSError as error:
+        summary.stopped = f"{error.strerror or error}: '{error.filename or lines}'"
 
 
 def _items(args: argparse.Namespace, model: Model) -> list[Item]:
