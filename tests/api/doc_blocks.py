@@ -11,7 +11,9 @@ REPO = Path(__file__).parents[2]
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md")), REPO / "data/README.md", REPO / "CONTRIBUTING.md"]
 LANGUAGES = ("", "python", "yaml", "json", "text")  # "" is a shell's
 # What a page says where the tests do not run a command: what that takes
-NOT_RUN = re.compile(r"\b(minutes?|half an hour|days?|GPUs?|torchrun|npm|pip|hook)\b")
+NOT_RUN = re.compile(
+    r"\b(minutes?|half an hour|days?|GPUs?|torchrun|npm|pip|hook|cluster|device|another machine|other machines)\b"
+)
 NOT_RUN_PAGE = "the tests check their options and do not run them"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from doc_blocks import LANGUAGES, PAGES, REPO, Block, Command, blocks, commands
+from doc_blocks import LANGUAGES, PAGES, REPO, Block, Command, blocks, commands, commands_of
 
 from mtl_vision.balancers import BALANCERS
 from mtl_vision.datasets.description import read_description
@@ -33,7 +33,6 @@ MODULES = {
     "mtl_vision.engine.reproduce": "mtl_vision.engine.reproduce",
 }
 TRAIN = ("mtl-train", "train.py")
-OTHERS = ("http.server", "pre-commit", "mkdocs", "bash")  # tools that are not ours
 
 
 class Parsed(BaseException):
@@ -55,6 +54,8 @@ def parses_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def program_of(words: tuple[str, ...]) -> tuple[str, list[str]]:
     """What is called, and with what."""
     program, *rest = words
+    if re.fullmatch(r"\w+=.*", program):  # of its environment
+        return program_of(tuple(rest))
     if program == "torchrun":
         at = rest.index("train.py")
         return "train.py", rest[at + 1 :]
@@ -63,6 +64,11 @@ def program_of(words: tuple[str, ...]) -> tuple[str, list[str]]:
     if program == "python":
         return (rest[1], rest[2:]) if rest[0] == "-m" else (rest[0], rest[1:])
     return program, rest
+
+
+def is_ours(program: str) -> bool:
+    """Whether it is a command or a script of this project."""
+    return program in (*TRAIN, *MODULES) or (REPO / program).is_file()
 
 
 def main_of(program: str) -> Callable[..., object]:
@@ -89,10 +95,34 @@ def understand(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     elif program in TRAIN:
         with contextlib.suppress(SystemExit):  # --help
             parse(arguments)
-    elif program not in OTHERS:
+    elif is_ours(program):
         monkeypatch.setattr(sys, "argv", [program, *arguments])
         with pytest.raises(Parsed):
             main_of(program)()
+
+
+def test_a_block_is_read_as_a_shell_would(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a page")
+    text = """\
+# minutes each
+python train.py --data.size "[96, 128]" \\
+    --train.epochs 2
+mtl-infer a.onnx b && mtl-report c  # what it is
+
+"""
+    first, second, third = commands_of(Block(page, 1, "", text))
+    assert first.words == ("python", "train.py", "--data.size", "[96, 128]", "--train.epochs", "2")
+    assert second.words == ("mtl-infer", "a.onnx", "b") and third.words == ("mtl-report", "c")
+    assert {first.note, second.note, third.note} == {"minutes"}
+    (plain,) = commands_of(Block(page, 1, "", "find . | mtl-infer a.onnx - --out DIR"))
+    assert plain.words == ("mtl-infer", "a.onnx", "-", "--out", "DIR") and plain.note == ""
+
+
+def test_what_is_not_run_says_so() -> None:
+    """Programs that are not ours are never run."""
+    silent = [f"{c.block.name}: {c}" for c in commands() if not c.note and not is_ours(program_of(c.words)[0])]
+    assert not silent, "say in a comment beside each what it takes, in words that doc_blocks.NOT_RUN knows"
 
 
 def test_there_are_commands_of_every_kind() -> None:
