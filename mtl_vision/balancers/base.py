@@ -44,8 +44,7 @@ Tasks = Sequence[str] | Mapping[str, TaskLoss]
 class Balancer(nn.Module):
     """Base of all methods, and the plain weighted sum: L = sum_i w_i L_i with the weights as they are.
 
-    A micro-batch calls `backward`; an optimiser step calls `step` once, before the optimiser's. All state is in
-    `state_dict`. Weights are float32, in the order of `tasks`.
+    A micro-batch calls `backward`; an optimiser step calls `step` once, before the optimiser's; `state_dict` has all.
 
     A loss, or a task's gradient, that is not finite raises FloatingPointError with task and step: in `step`, in
     `backward` of the methods that weigh gradients by a solver, and on all processes. All state is then as it was after
@@ -57,9 +56,8 @@ class Balancer(nn.Module):
 
     Attributes:
         tasks (tuple[str, ...]): their names, the order of all (T,) tensors
-        weight (torch.nn.Parameter): w (T,)
+        weight (torch.nn.Parameter): w (T,), float32
         steps (int): how many were taken
-        values (dict[str, float]): the last step's mean losses
     """
 
     place: Place = "last_shared"  # the layer whose weight is W
@@ -146,7 +144,6 @@ class Balancer(nn.Module):
         Raises:
             ValueError: a loss of an unknown task, or one that does not depend on `shared.leaf`.
             RuntimeError: more micro-batches than a step has: `step` was not called.
-            FloatingPointError: of the methods that weigh gradients by a solver, where one is not finite.
         """
         if self._shares is None:
             self._shares, self._gradient = {}, self.weight.new_zeros(len(self.tasks) + 1)
