@@ -11,8 +11,10 @@ import pytest
 
 import mtl_vision
 from mtl_vision import balancers, config, runtime
+from mtl_vision.datasets.targets import Target
 from mtl_vision.runtime.contract import Manifest
 from mtl_vision.runtime.kinds import Output
+from mtl_vision.tasks.base import Chart, Figure
 
 FUNCTIONS: dict[str, Callable] = {
     "train": mtl_vision.train,
@@ -33,7 +35,7 @@ FUNCTIONS: dict[str, Callable] = {
 }
 FIELDS = (
     *(config.Config, config.Component, config.RunConfig, config.DataConfig, config.ModelConfig, config.TasksConfig),
-    *(config.TrainConfig, Manifest, Output, balancers.Shared, balancers.TaskLoss),
+    *(config.TrainConfig, Manifest, Output, balancers.Shared, balancers.TaskLoss, Target, Figure, Chart),
 )
 SHOWN_ELSEWHERE = {
     "decoder",
