@@ -103,7 +103,7 @@ class Predictor(ABC):
 
         Returns:
             (H, W), or (H, W, 3) of unit vectors, by output name: float32, labels uint8; of a list, a list of these.
-                Units, frame and classes are in `manifest.outputs`: depth in metres along z, 0 where there is none
+                Units, frame and classes are in `manifest.outputs`: depth in metres along z
 
         Raises:
             ImageError: (a ValueError) an image cannot be read, or an array is of another shape or type.
