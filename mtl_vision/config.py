@@ -10,7 +10,12 @@ GRADNORM = {"alpha": 0.0, "place": "encoder", "interval": 4}  # a run's default;
 
 @dataclass(frozen=True)
 class Component:
-    """A class, by import path or short name, and its settings, in which a component is a mapping of the same keys."""
+    """A class, by import path or short name, and its settings, in which a component is a mapping of the same keys.
+
+    Attributes:
+        class_path: such as `mtl_vision.balancers.GradNorm`, or `GradNorm`
+        init_args: its settings, by the names of its arguments
+    """
 
     class_path: str
     init_args: dict[str, Any] = field(default_factory=dict)
@@ -184,7 +189,20 @@ class TrainConfig:
 
 @dataclass
 class Config:
-    """Everything that a run is set to. words: the options that it was made from, if it was."""
+    """Everything that a run is set to.
+
+    Attributes:
+        run: name, folder, seed, device, precision
+        data: what is trained on and measured, and how it is read
+        model: backbone, decoder, head
+        tasks: which, and the settings of each
+        balancer: how the tasks' losses are weighed
+        train: epochs, rates, and what is done in a step
+        words: the options that it was made from, if it was
+
+    Raises:
+        ValueError: a value is out of its range; the message names its key.
+    """
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)

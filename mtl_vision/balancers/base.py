@@ -26,11 +26,16 @@ Source = Literal["loss", "kpi", "W_gradient"]
 
 @dataclass(frozen=True)
 class TaskLoss:
-    """What a method may want to know of a task's loss."""
+    """What a method may want to know of a task's loss.
 
-    # its value before anything is learnt, such as log C for the cross-entropy of C classes; or what finds it, if asked
+    Attributes:
+        uninformed: its value before anything is learnt, such as log C for the cross-entropy of C classes; or what
+            finds it, if asked
+        classification: whether it is a cross-entropy
+    """
+
     uninformed: float | Callable[[], float | None] | None = None
-    classification: bool = False  # whether it is a cross-entropy
+    classification: bool = False
 
 
 Tasks = Sequence[str] | Mapping[str, TaskLoss]
@@ -39,8 +44,7 @@ Tasks = Sequence[str] | Mapping[str, TaskLoss]
 class Balancer(nn.Module):
     """Base of all methods, and the plain weighted sum: L = sum_i w_i L_i with the weights as they are.
 
-    A micro-batch calls `backward`; an optimiser step calls `step` once, before the optimiser's. All state is in
-    `state_dict`. `weight` is w (T,), float32, in the order of `tasks`.
+    A micro-batch calls `backward`; an optimiser step calls `step` once, before the optimiser's; `state_dict` has all.
 
     A loss, or a task's gradient, that is not finite raises FloatingPointError with task and step: in `step`, in
     `backward` of the methods that weigh gradients by a solver, and on all processes. All state is then as it was after
@@ -49,6 +53,11 @@ class Balancer(nn.Module):
 
     Args:
         tasks: the tasks' names, or what is known of the loss of each
+
+    Attributes:
+        tasks (tuple[str, ...]): their names, the order of all (T,) tensors
+        weight (torch.nn.Parameter): w (T,), float32
+        steps (int): how many were taken
     """
 
     place: Place = "last_shared"  # the layer whose weight is W
@@ -114,16 +123,27 @@ class Balancer(nn.Module):
         """
 
     def observe(self, kpi: Mapping[str, Tensor], share: float = 1.0) -> None:
-        """How well each task does on the micro-batch: a key performance indicator in [0, 1], higher is better."""
+        """Tell how well each task does on the micro-batch; DTP wants it, before `backward`.
+
+        Args:
+            kpi: a key performance indicator in [0, 1] a task, higher is better
+            share: 1 / number of micro-batches a step
+        """
         for name, value in kpi.items():
             self._means["kpi"].add(name, value, share)
 
     def backward(self, losses: Mapping[str, Tensor], shared: Shared, share: float = 1.0, mean: Mean = identity) -> None:
         """Add the gradients of share * sum_i w_i L_i to the model's parameters; those of `shared.scale` times that.
 
-        losses: a scalar a task, from heads that took `shared.leaf`; a task that the batch lacks is left out.
-        share: 1 / number of micro-batches a step. mean: over processes, where there are more; all of them call
-        `backward` equally often.
+        Args:
+            losses: a scalar a task, from heads that took `shared.leaf`; a task that the batch lacks is left out
+            shared: the cut of this forward pass
+            share: 1 / number of micro-batches a step
+            mean: of a tensor over processes, where there are more; all of them call `backward` equally often
+
+        Raises:
+            ValueError: a loss of an unknown task, or one that does not depend on `shared.leaf`.
+            RuntimeError: more micro-batches than a step has: `step` was not called.
         """
         if self._shares is None:
             self._shares, self._gradient = {}, self.weight.new_zeros(len(self.tasks) + 1)
@@ -152,8 +172,14 @@ class Balancer(nn.Module):
     ) -> None:
         """Steer the weights once all gradients of a step are there. It waits for the device once.
 
-        shares: the share of all processes' micro-batches that had a task; by default, of this process' own. norm: of
-        the gradient of the model, if the step is to be left out where that is not finite.
+        Args:
+            mean: of a tensor over processes, where there are more
+            shares: the share of all processes' micro-batches that had a task; by default, of this process' own
+            norm: of the gradient of the model, if the step is to be left out where that is not finite
+
+        Raises:
+            RuntimeError: no `backward` since the last step, or no `observe` where the method wants it.
+            FloatingPointError: a loss or gradient is not finite; the balancer is as after the step before.
         """
         if self._shares is None:
             raise RuntimeError("step() before backward(losses, cut): expected both in each step, in the other order")

@@ -10,20 +10,30 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Shared:
-    """The trunk's output of one forward pass, cut from its graph for the heads."""
+    """The trunk's output of one forward pass, cut from its graph for the heads.
 
-    z: Tensor  # the output of the last shared layer, with its graph
-    leaf: Tensor  # its values, which the heads take
-    W: Tensor  # the weight of the layer whose output z is, or of a layer before it
-    scale: Tensor | None = None  # what objectives are multiplied by for the backward pass
+    Attributes:
+        z: the output of the last shared layer, any shape, with its graph
+        leaf: its values, which the heads take
+        W: the weight of the layer whose output z is, or of a layer before it
+        scale: what objectives are multiplied by for the backward pass
+    """
+
+    z: Tensor
+    leaf: Tensor
+    W: Tensor
+    scale: Tensor | None = None
 
     @classmethod
     def cut(cls, z: Tensor, W: Tensor, scale: Tensor | None = None) -> Shared:
         """Cut at z; the heads take `leaf`.
 
-        scale: a loss scale, for float16, in which small gradients are 0. Gradients at z and W are as without it, in
-        float32 or wider; those that are left in the parameters are multiplied by it: the caller's to divide
-        (torch.amp.GradScaler.unscale_).
+        Args:
+            z: the trunk's output, any shape
+            W: the weight of the layer whose output z is, or of an earlier one
+            scale: a loss scale, for float16, in which small gradients are 0. Gradients at z and W are as without it,
+                in float32 or wider; those that are left in the parameters are multiplied by it: the caller's to
+                divide (torch.amp.GradScaler.unscale_)
         """
         return cls(z, z.detach().requires_grad_(), W, scale)
 

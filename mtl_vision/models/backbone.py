@@ -21,9 +21,13 @@ MIN_STRIDE = 4
 class Backbone(nn.Module, ABC):
     """From an image to its levels, a pyramid of features. Subclasses set `channels` and `strides`.
 
-    channels, strides: of the levels, finest first; no stride is below 4. mean, std: of the RGB values in 0..1 that it
-    was trained with. fixed_size: the only (H, W) that it takes, if there is but one. loaded: where its weights are
-    from, in words; None if they are random.
+    Attributes:
+        channels: of the levels, finest first
+        strides: of the levels, finest first; none is below 4
+        mean: of the RGB values in 0..1 that it was trained with
+        std: the same
+        fixed_size: the only (H, W) that it takes, if there is but one
+        loaded: where its weights are from, in words; None if they are random
     """
 
     channels: Sequence[int]

@@ -21,10 +21,13 @@ def conv_norm_act(inputs: int, outputs: int, kernel: int = 3, groups: int = 1) -
 class Decoder(nn.Module, ABC):
     """From levels (B, C_l, h_l, w_l), finest first, to z (B, width, H / 4, W / 4), which all heads share.
 
-    It is made from its settings only; the network builds a copy of it. last_shared: the layer whose output is z.
+    It is made from its settings only; the network builds a copy of it.
 
     Args:
         width: channels of z, and of the layers that lead to it; a multiple of 16, up to 1024
+
+    Attributes:
+        last_shared: the layer whose output is z
     """
 
     last_shared: nn.Conv2d

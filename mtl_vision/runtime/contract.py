@@ -37,15 +37,27 @@ def one_line(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the file says about itself.
+    """What the file says about itself. What an older file does not say is None or empty.
 
-    height, width: the size that the network takes, the only one unless `dynamic_size`.
-    stride: a dynamic size must be a multiple of it. resize: how an image is brought to size ("letterbox": scaled to
-    fit, aspect kept, the rest filled with `fill`). intrinsics: (fx, fy, cx, cy) at height x width, where known.
-    trained_size: (H, W) that the network was trained and its metrics were measured at. form: "full" or "core". mean,
-    std: of RGB in 0..255, which a full graph normalises by and a core one is to be fed by. precision: of weights and
-    computation. opset: of the graph (0: not said). verification: what the file was compared with, and how far it was
-    off. What an older file does not say is None or empty.
+    Attributes:
+        outputs: in the graph's order
+        height: that the network takes, pixels; the only one unless `dynamic_size`
+        width: the same
+        stride: a dynamic size must be a multiple of it
+        dynamic_size: whether the graph takes other sizes
+        resize: how an image is brought to size; "letterbox": scaled to fit, aspect kept, the rest filled with `fill`
+        fill: RGB
+        intrinsics: (fx, fy, cx, cy) in pixels at height x width, where known
+        metrics: of the network, by their keys, measured at `trained_size`
+        versions: of what made the file
+        trained_size: (H, W) that the network was trained and its metrics were measured at
+        form: "full" or "core"
+        mean: of RGB in 0..255, which a full graph normalises by and a core one is to be fed by
+        std: the same
+        precision: of weights and computation
+        opset: of the graph (0: not said)
+        verification: what the file was compared with, and how far it was off
+        format_version: of the manifest
     """
 
     outputs: list[Output]

@@ -30,15 +30,26 @@ class Model(Predictor):
     """An exported model: `predict` gives the maps of images, `manifest` is what the file says about itself.
 
     Several threads may use one model: the backends' runs allow it, and nothing else is kept between calls.
-    threads: how many the network computes with, 1 to 256 (default: onnxruntime's choice, one per core).
-    providers: onnxruntime's execution providers, the preferred one first. tasks: names of outputs to compute; the rest
-    of the graph is left out (of a NAME.ort it is computed all the same), and the manifest lists these alone. backend:
-    "onnxruntime", which takes NAME.onnx and NAME.ort; "openvino" in float32 or "openvino-bf16", which computes in
-    bfloat16 (an extra); "ncnn" (an extra), which a file NAME.ncnn.param has by itself, or "ncnn-fp16", which computes
-    in float16 where the processor can.
-    Raises ModelError when the file is missing, damaged, no ONNX, without a manifest of a version that this runtime
-    reads, or not as it says, or the backend is not installed or does not take such files; ValueError for other
-    `threads`, `tasks` and `backend`.
+
+    Args:
+        path: the file that `mtl-export` wrote: NAME.onnx, NAME.ort or NAME.ncnn.param
+        threads: how many the network computes with, 1 to 256 (default: onnxruntime's choice, one per core)
+        providers: onnxruntime's execution providers, the preferred one first
+        tasks: names of outputs to compute; the rest of the graph is left out (of a NAME.ort it is computed all the
+            same), and the manifest lists these alone
+        backend: "onnxruntime", which takes NAME.onnx and NAME.ort; "openvino" in float32 or "openvino-bf16", which
+            computes in bfloat16 (an extra); "ncnn" (an extra), which a file NAME.ncnn.param has by itself, or
+            "ncnn-fp16", which computes in float16 where the processor can
+
+    Attributes:
+        path (Path): the file
+        manifest (Manifest): what it says of itself: size, outputs, units, classes, camera, metrics
+        checksum (str): SHA-256 of the file, as it stands in it
+
+    Raises:
+        ModelError: the file is missing, damaged, no ONNX, without a manifest of a version that this runtime reads, or
+            not as it says; or the backend is not installed or does not take such files.
+        ValueError: other `threads`, `tasks` and `backend`.
     """
 
     def __init__(
@@ -85,10 +96,18 @@ class Model(Predictor):
         return self._graph.get_providers()[0]
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Run a batch (N, H, W, 3) uint8 RGB of the manifest's size, or of multiples of its stride when dynamic.
+        """Run a batch at the network's own size; `predict` takes images of any size.
 
-        Returns the maps as `Predictor.run` says; of a label map's logits (N, C, H, W), the ids.
-        Raises ValueError when the batch is not of that type and size, or the graph gives something else.
+        Args:
+            images: (N, H, W, 3) uint8 RGB of the manifest's height and width, or of multiples of its stride when it
+                is of dynamic size
+
+        Returns:
+            (N, H, W), or (N, H, W, 3) of unit vectors, by output name: float32 in the output's unit, labels uint8,
+                also where the graph gives logits
+
+        Raises:
+            ValueError: the batch is not of that type and size, or the graph gives something else.
         """
         m, sides = self.manifest, images.shape[1:3]
         fits = sides == (m.height, m.width) or (m.dynamic_size and all(s and s % m.stride == 0 for s in sides))

@@ -53,16 +53,24 @@ class Predictor(ABC):
     """A network with a manifest: set `manifest` and define `run`, and `predict` does the rest.
 
     `predict` keeps nothing between calls: several threads may call it at once if they may call `run` so.
+
+    Attributes:
+        manifest: size, outputs, units, classes and camera
+        checksum: of the file, where it is one
     """
 
     manifest: Manifest
-    checksum: str = ""  # of the file, where it is one
+    checksum: str = ""
 
     @abstractmethod
     def run(self, images: np.ndarray) -> Maps:
-        """Run a batch (N, H, W, 3) uint8 RGB of the network's size.
+        """Run a batch at the network's own size.
 
-        Returns maps (N, H, W), or (N, H, W, 3) of unit vectors, by output name: float32, labels uint8.
+        Args:
+            images: (N, H, W, 3) uint8 RGB
+
+        Returns:
+            maps (N, H, W), or (N, H, W, 3) of unit vectors, by output name: float32, labels uint8
         """
 
     @overload
@@ -81,19 +89,27 @@ class Predictor(ABC):
         fov: float | None = None,
         focal: float | None = None,
     ) -> Maps | list[Maps]:
-        """The maps of an image at its own size, (H, W) or (H, W, 3) by output name; of a list, a list of these.
+        """The maps of an image at its own size.
 
-        image: an array (H, W, 3) or gray (H, W), uint8 RGB; a path; a PIL image; or a list or tuple of these.
-        A file is turned upright by its EXIF orientation; a PIL image is taken as it is (`PIL.ImageOps.exif_transpose`
-        turns it). batch: most images per run of the network; neighbours that it takes at one size are batched, which
-        changes the results by rounding only. fov or focal: of images of another lens than the training camera's, the
-        degrees across their width, or the focal length in pixels at their own size; depth is scaled by the ratio of
-        focal lengths.
+        Args:
+            image: an array (H, W, 3) or gray (H, W), uint8 RGB; a path; a PIL image; or a list or tuple of these. A
+                file is turned upright by its EXIF orientation; a PIL image is taken as it is
+                (`PIL.ImageOps.exif_transpose` turns it)
+            batch: most images per run of the network; neighbours that it takes at one size are batched, which changes
+                the results by rounding only
+            fov: of images of another lens than the training camera's, the degrees across their width; depth is scaled
+                by the ratio of focal lengths
+            focal: the same as a focal length, in pixels at the images' own size
 
-        Types are those of `run`; units, frame and classes are in `manifest.outputs`. Raises ImageError (a
-        ValueError) when an image cannot be read or an array is of another shape or type, TypeError for other things,
-        ModelError when the network fails or gives what is no such map, such as NaN. ValueError where depth cannot be
-        scaled: the manifest has no intrinsics.
+        Returns:
+            (H, W), or (H, W, 3) of unit vectors, by output name: float32, labels uint8; of a list, a list of these.
+                Units, frame and classes are in `manifest.outputs`: depth in metres along z
+
+        Raises:
+            ImageError: (a ValueError) an image cannot be read, or an array is of another shape or type.
+            TypeError: it is no image at all.
+            ModelError: the network fails, or gives what is no such map, such as NaN.
+            ValueError: depth cannot be scaled, since the manifest has no intrinsics.
         """
         lens = None if fov is focal is None else Lens(fov, focal)
         if lens:

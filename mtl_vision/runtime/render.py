@@ -29,13 +29,22 @@ def draw(
     image_size: Size | None = None,
     limits: Mapping[str, Limits] | None = None,
 ) -> np.ndarray:
-    """Draw an image, as `predict` takes it, and its maps by output name, each of the same view and of any size.
+    """Draw an image and its maps side by side, each with a caption and a key. Near is bright; no value is grey.
 
-    image_size: the image's own (h, w), where `image` is a copy at another one. limits: by output name, the values
-    (low, high) that the colours of a scalar map span. They make the pictures of a sequence comparable, and of one size
-    whatever their keys have. Without them, from the map's own 1st to its 99th percentile. Near is bright; what lies
-    beyond has the colour of the end.
-    Returns (H', W', 3) uint8 RGB. Outputs whose name is not in `maps` are left out. No value is grey.
+    Args:
+        image: as `predict` takes it
+        maps: by output name, each of the same view and of any size; outputs without one are left out
+        manifest: the outputs
+        image_size: the image's own (h, w), where `image` is a copy at another one
+        limits: by output name, the values (low, high) that the colours of a scalar map span; what lies beyond has the
+            colour of the end. They make the pictures of a sequence comparable, and of one size whatever their keys
+            have. Without them, from the map's own 1st to its 99th percentile
+
+    Returns:
+        (H', W', 3) uint8 RGB
+
+    Raises:
+        ImageError: the image cannot be read.
     """
     image = as_rgb(image, manifest.fill)
     image_size = image_size or (image.shape[0], image.shape[1])

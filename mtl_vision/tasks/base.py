@@ -14,8 +14,13 @@ from mtl_vision.runtime.contract import Output
 
 @dataclass(frozen=True)
 class Figure:
-    """What a metric is. unit: empty for a plain number. main: the task's metric in a delta_m over one metric per task.
-    nine: one of the nine metrics of the literature's delta_m.
+    """What a metric is.
+
+    Attributes:
+        unit: empty for a plain number
+        higher_is_better: its direction
+        main: the task's metric in a delta_m over one metric per task
+        nine: one of the nine metrics of the literature's delta_m
     """
 
     unit: str
@@ -28,9 +33,16 @@ class Figure:
 class Chart:
     """What a report draws of a split's sums, beside the metrics.
 
-    kind: bars, a value a name; matrix, counts, a row a true class by its id; binned, lines of a value a bin; histogram,
-    the same of one share. x, y: what the axes are, with units. edges: of the bins, one more than there are. values: by
-    series; None: a bin without pixels. shares: of all pixels in each bin, percent.
+    Attributes:
+        kind: bars, a value a name; matrix, counts, a row a true class by its id; binned, lines of a value a bin;
+            histogram, the same of one share
+        title: above it
+        x: what the axis is, with its unit
+        y: the same
+        values: by series; None: a bin without pixels
+        names: of bars and of a matrix' rows
+        edges: of the bins, one more than there are
+        shares: of all pixels in each bin, percent
     """
 
     kind: Literal["bars", "matrix", "binned", "histogram"]
@@ -58,10 +70,15 @@ class Loss(ABC):
 class Task(ABC):
     """One dense prediction.
 
-    name: also its target's. figures: its metrics by short name; one is the main one. classification: the loss is a
-    cross-entropy. of_largest: the map is the index of the raw map's largest channel, in each pixel. of_classes: the
-    constructor takes the data's `classes` and `palette`. channels: of the head's map. loss_function: what `loss` calls.
-    sums_shape: of the sums that the metrics are computed from.
+    Attributes:
+        name: also its target's
+        figures: its metrics by short name; one is the main one
+        classification: the loss is a cross-entropy
+        of_largest: the map is the index of the raw map's largest channel, in each pixel
+        of_classes: the constructor takes the data's `classes` and `palette`
+        channels: of the head's map
+        loss_function: what `loss` calls
+        sums_shape: of the sums that the metrics are computed from
     """
 
     name: ClassVar[str]

@@ -23,15 +23,20 @@ if TYPE_CHECKING:
 class Target:
     """One kind of ground truth. `register` makes it known to data sets, geometry, cache and loader.
 
-    name: a word; kind: a name in `KINDS`, from which type, storage and geometry follow.
-    read(stored, section): from a file's values (H, W) or (H, W, 3) to the target's, such as metres or ids; section: its
-    section in dataset.yaml. None for a target without files, as every one from outside the package is.
-    place(values, section, root, camera): of these, what needs the data set's folder or the image's camera, or None.
-    finish(values, section, classes): from these to the map; classes: the class set that labels are wanted in.
-    write(map, section): from the map to the pixels of a PNG, uint8 or uint16; None where they are the same.
-    derive(sample): the map (H, W[, C]) from others of the sample, or None where it is not known; called when the
-    sample has all that it `needs`. length: values are lengths, which a zoom by s divides by s.
     The functions are module-level ones, so that loading processes find them. They raise DataError, without the file.
+
+    Attributes:
+        name: a word
+        kind: a name in `KINDS`, from which type, storage and geometry follow
+        read: (stored, section): from a file's values (H, W) or (H, W, 3) to the target's, such as metres or ids;
+            section: its section in dataset.yaml. None for a target without files, as every one from outside is
+        finish: (values, section, classes): from these to the map; classes: the class set that labels are wanted in
+        write: (map, section): from the map to the pixels of a PNG, uint8 or uint16; None where they are the same
+        derive: (sample): the map (H, W[, C]) from others of the sample, or None where it is not known; called when
+            the sample has all that it `needs`
+        needs: names of other targets
+        length: values are lengths, which a zoom by s divides by s
+        place: (values, section, root, camera): after `read`, what needs the data set's folder or the image's camera
     """
 
     name: str

@@ -31,7 +31,17 @@ def warp(array: np.ndarray, matrix: np.ndarray, flags: int, fill: float) -> np.n
 
 @dataclass(frozen=True)
 class Output:
-    """One output of the graph. `range` is (low, high) in `unit`; classes and palette are for label maps."""
+    """One output of the graph.
+
+    Attributes:
+        name: such as depth
+        kind: scalar_map, unit_vector_map, label_map or probability_map
+        unit: such as m
+        frame: the axes that vectors are in
+        range: (low, high) of the values in `unit`
+        classes: of label maps, the names by id
+        palette: of label maps, (red, green, blue) by id, 0 to 255
+    """
 
     name: str
     kind: str
