@@ -18,8 +18,8 @@ import torch
 
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.engine.cli import main as train_main
-from mtl_vision.engine.load import load_run
-from mtl_vision.export import int8
+from mtl_vision.engine.load import Trained, load_run
+from mtl_vision.export import exporter, int8
 from mtl_vision.export.cli import main as export_main
 from mtl_vision.export.deployed import Core, Deployed
 from mtl_vision.export.graph import make_manifest, trace, write
@@ -52,6 +52,17 @@ def run(rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(run: Path) -> Path:
     assert export_main([str(run)]) == 0
     return run / "model.onnx"
+
+
+@pytest.fixture
+def traced(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export of this run, or of a copy, takes the graph that it gave before: tracing takes seconds."""
+
+    def again(run: Trained, module: Deployed | Core, dynamic_size: bool = False, opset: int = 18) -> onnx.ModelProto:
+        assert type(module) is Deployed and not module.logits and not dynamic_size and opset == 18
+        return onnx.load(model)
+
+    monkeypatch.setattr(exporter, "trace", again)
 
 
 def test_one_self_contained_file_that_describes_itself(run: Path, model: Path) -> None:
@@ -137,6 +148,7 @@ def test_logits(run: Path, model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("traced")
 def test_int8(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "AIM", 9.0)  # after three epochs nothing is worth a search
     assert export_main([str(run), "--int8", "--out", str(tmp_path / "m.onnx")]) == 0
@@ -163,6 +175,7 @@ def test_export_of_what_is_no_run(tmp_path: Path, run: Path, capsys: pytest.Capt
     assert "not a finished run" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("traced")
 def test_export_without_the_data(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run copied to another machine exports there."""
     moved = tmp_path / "moved"

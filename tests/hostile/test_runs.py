@@ -63,9 +63,9 @@ def fill_disk(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def python(code: str, *arguments: object) -> subprocess.Popen[bytes]:
+def begin(code: str, *arguments: object, executable: str = sys.executable) -> subprocess.Popen[bytes]:
     """A process of its own, and the leader of its group."""
-    words = [sys.executable, "-c", code, *map(str, arguments)]
+    words = [executable, "-c", code, *map(str, arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(words, stdout=pipe, stderr=pipe, cwd=CASES.parents[1], start_new_session=True)
 
@@ -225,7 +225,7 @@ def test_a_run_that_is_being_trained_is_left_alone(tmp_path: Path) -> None:
     os.close(inherited)
 
 
-def test_four_processes_pack_one_split_at_once(tmp_path: Path, source: FolderDataset) -> None:
+def test_four_processes_pack_one_split_at_once(python: str, tmp_path: Path, source: FolderDataset) -> None:
     """Two pairs died as they renamed what the other had just made."""
     code = (
         "import sys; from pathlib import Path; from mtl_vision.datasets.folder import FolderDataset\n"
@@ -233,7 +233,7 @@ def test_four_processes_pack_one_split_at_once(tmp_path: Path, source: FolderDat
         "source = FolderDataset(Path(sys.argv[1]), 'train'); print(flush=True); sys.stdin.read()\n"
         "for k in range(12): PackedDataset(source, Path(sys.argv[2]) / str(k))"
     )
-    words = [sys.executable, "-c", code, str(source.root), str(tmp_path / "cache")]
+    words = [python, "-c", code, str(source.root), str(tmp_path / "cache")]
     pipe = subprocess.PIPE
     processes = [subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, cwd=CASES.parents[1]) for _ in range(4)]
     for process in processes:
@@ -320,7 +320,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize("code", [ROOMS, LOADING], ids=["rooms", "loading"])
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path, source: FolderDataset, code: str) -> None:
-    process = python(code, tmp_path / "rooms" if code is ROOMS else source.root, 0)
+    process = begin(code, tmp_path / "rooms" if code is ROOMS else source.root, 0)
     assert process.stdout and process.stderr
     workers = [int(pid) for pid in process.stdout.readline().split()]
     assert len(workers) == 2 and all(map(is_alive, workers)), process.stderr.read()
@@ -339,7 +339,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path, source: FolderD
 
 def test_interrupted_room_making_ends_soon_and_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C in a terminal reaches the workers as well."""
-    process = python(ROOMS, tmp_path / "rooms", 0.7)
+    process = begin(ROOMS, tmp_path / "rooms", 0.7)
     assert process.stdout
     process.stdout.readline()
     start = time.monotonic()
@@ -363,17 +363,17 @@ print(build.data_root(DataConfig(size=(48, 64), synthetic_count=30)))
 
 
 def test_starts_at_once_share_the_rooms_and_remove_what_was_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one that was killed in the middle something stays, until the next start, which may need no rooms."""
     monkeypatch.chdir(tmp_path)
-    killed = python(ROOMS, tmp_path / "data/other", 0.7)
+    killed = begin(ROOMS, tmp_path / "data/other", 0.7)
     assert killed.stdout
     killed.stdout.readline()
     while not any(tmp_path.glob("data/.*.partial/train/rgb/*.png")):
         time.sleep(0.02)
     (left,) = tmp_path.glob("data/.*.partial")
-    starts = [python(STARTED, tmp_path) for _ in range(2)]
+    starts = [begin(STARTED, tmp_path, executable=python) for _ in range(2)]
     for start in starts:
         assert start.stdout and start.stdout.readline() == b"ready\n"
     (tmp_path / "go").touch()
@@ -390,7 +390,7 @@ def test_starts_at_once_share_the_rooms_and_remove_what_was_killed(
 
 def test_a_worker_that_is_ended_is_told_without_a_traceback(tmp_path: Path) -> None:
     """Soon: with all rooms handed over at once, Python's pool hung here."""
-    process = python(ROOMS, tmp_path / "rooms", 0.2)
+    process = begin(ROOMS, tmp_path / "rooms", 0.2)
     assert process.stdout
     os.kill(int(process.stdout.readline().split()[0]), signal.SIGKILL)
     error = process.communicate(timeout=30)[1].decode()
