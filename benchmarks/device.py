@@ -10,8 +10,8 @@ as benchmarks/int8.py makes them: neither speed nor memory depends on the weight
 disk: MB of the environment's packages. first: seconds from the start of the process to the maps of a first photo; cold:
 the same when nothing of the environment is in the page cache (this machine's disk; read: the MB that it reads). network
 and photo: ms of the network alone, and from the JPEG to maps of the photo's size, medians of 20. peak: the most memory
-of the process (VmHWM); least: the smallest cgroup, of LEAST, in which it comes to an end. Files take turns; medians of
---rounds processes.
+of the process (VmHWM); least: the smallest cgroup, of LEAST, in which the first map takes less than twice as long.
+Files take turns; medians of --rounds processes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from mtl_vision.export.verify import Samples, smooth_noise
 
 REPO = Path(__file__).parents[1]
 BARE = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-LEAST = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 384)  # MB
+SECONDS = 60  # that one process may take
+LEAST = (48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 384)  # MB
 CHILD = """
 import json, statistics, sys, time
 from mtl_vision.runtime import Model
@@ -87,10 +88,14 @@ def make_environment(folder: Path) -> Path:
     return python
 
 
-def packages(python: Path) -> dict[str, float]:
-    """MB of each package of an interpreter's environment, the largest first; pip and the like are left out."""
+def site_packages(python: Path) -> Path:
+    """Where an interpreter's environment has its packages."""
     code = "import sysconfig; print(sysconfig.get_path('platlib'))"
-    place = Path(subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    return Path(subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+
+
+def packages(place: Path) -> dict[str, float]:
+    """MB of each package in a folder of packages, the largest first; pip and the like are left out."""
     sizes: dict[str, float] = {}
     for path in place.iterdir():
         name = path.name.split("-")[0].split(".")[0].lower()
@@ -104,7 +109,8 @@ def packages(python: Path) -> dict[str, float]:
 @contextmanager
 def cgroup(megabytes: int) -> Iterator[Path | None]:
     """A control group of so much memory and no swap; None where this process may not make one."""
-    groups = {line.split(":")[1]: line.split(":")[2].strip() for line in open("/proc/self/cgroup")}  # noqa: PTH123, SIM115
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    groups = {controllers: path for _, controllers, path in lines}
     v1 = Path("/sys/fs/cgroup/memory" + groups.get("memory", "/"))
     v2 = Path("/sys/fs/cgroup" + groups.get("", "/"))
     base, limits = (
@@ -129,12 +135,16 @@ def cgroup(megabytes: int) -> Iterator[Path | None]:
 
 
 def measured(python: Path, group: Path | None, file: Path, photo: Path, repeat: int) -> dict[str, float] | None:
-    """What a fresh process on one core, in the group, says of itself; None where it is killed."""
+    """What a fresh process on one core, in the group, says of itself; None where it is killed or takes too long."""
     core = str(min(os.sched_getaffinity(0)))
     enter = f"echo $$ > {group}/cgroup.procs; " if group else ""
     shell = ["sh", "-c", f'{enter}exec taskset -c {core} "$@"', "sh", str(python), "-c", CHILD, str(file), str(photo)]
     own = {"PYTHONPATH": os.environ.get("PYTHONPATH", str(REPO))} if python == Path(sys.executable) else {}
-    done = subprocess.run([*shell, str(time.monotonic()), str(repeat)], capture_output=True, text=True, env=BARE | own)
+    call, env = [*shell, str(time.monotonic()), str(repeat)], BARE | own
+    try:
+        done = subprocess.run(call, capture_output=True, text=True, env=env, timeout=SECONDS)
+    except subprocess.TimeoutExpired:  # in too small a group it reads its libraries again and again
+        return None
     if done.returncode in (-9, 137):
         return None
     if done.returncode:
@@ -185,7 +195,8 @@ def figures_of(
     for name, path in paths.items():
         for least in LEAST:
             with cgroup(least) as group:
-                if group and measured(python, group, path, photo, 1):
+                one = measured(python, group, path, photo, 1) if group else None
+                if one and one["first"] < 2 * result[name]["first"]:
                     result[name]["least"] = least
                     break
     return result
@@ -207,7 +218,7 @@ def main() -> None:
         folder = Path(name)
         python = args.python or (Path(sys.executable) if args.quick else make_environment(folder / "environment"))
         if not args.quick:
-            sizes = packages(python)
+            sizes = packages(site_packages(python))
             total = sum(sizes.values())
             print(f"disk: {total:.0f} MB: " + ", ".join(f"{n} {mb:.1f}" for n, mb in sizes.items() if mb > 0.5))
             figures |= {"disk_mb": total, "disk_mb.onnxruntime": sizes.get("onnxruntime", 0)}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import shutil
 import subprocess
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -22,7 +27,9 @@ from mtl_vision.export.ncnn import renamed, to_ncnn
 from mtl_vision.export.ort import to_ort
 from mtl_vision.export.quantize import Quantizer
 from mtl_vision.export.verify import Samples, VerifyError, smooth_noise
+from mtl_vision.runtime.arguments import make_parser
 from mtl_vision.runtime.checksum import is_intact
+from mtl_vision.runtime.cli import main as infer_main
 from mtl_vision.runtime.contract import ModelError
 from mtl_vision.runtime.model import Model
 
@@ -219,3 +226,49 @@ def test_the_command(
     assert main([str(tmp_path / "m.ort"), "--ort"]) == 1 and "expected a file NAME.onnx" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([str(out), "--ort", "--fp16"])
+
+
+@needs_ncnn
+def test_every_command_of_the_page_for_devices_runs(
+    trained, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of docs/device.md; but for the wheel, which .ci/run builds, and the camera. Nothing is traced or searched."""
+
+    def traced(run: object, module: object, *args: object, **options: object) -> onnx.ModelProto:
+        return onnx.load(files / ("m.core.onnx" if isinstance(module, Core) else "m.onnx"))
+
+    monkeypatch.setattr("mtl_vision.engine.load.load_run", lambda folder: trained)
+    monkeypatch.setattr(exporter, "sample_images", lambda run: SAMPLES)
+    monkeypatch.setattr(exporter, "trace", traced)
+    judged = SimpleNamespace(lines=lambda: ["8 bits"])
+    monkeypatch.setattr(exporter, "best", lambda *args: (onnx.load(files / "m.int8.onnx"), judged))
+    monkeypatch.setattr(exporter, "described", lambda manifest, judged: manifest)
+    monkeypatch.chdir(tmp_path)
+    for path in (Path("photo.jpg"), Path("photos/a.jpg"), Path("photos/b.jpg")):
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), smooth_noise(1, (60, 90))[0])
+    programs = {"mtl-export": main, "mtl-infer": infer_main}
+    page = (Path(__file__).parents[2] / "docs/device.md").read_text(encoding="utf-8")
+    ran = []
+    for language, text in re.findall(r"^```(\w*)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        for line in text.splitlines() if language == "" else ():
+            program, *words = shlex.split(line.partition(" #")[0])
+            if program == "python" and words[:3] == ["-m", "pip", "wheel"]:
+                continue
+            if "camera:0" in words:
+                assert make_parser().parse_args(words).paths == [Path("camera:0")]
+                continue
+            try:
+                code = programs[program](words)
+            except SystemExit as end:  # --inspect
+                code = end.code
+            assert code == 0, f"{line}: {capsys.readouterr().err}"
+            ran.append(line)
+        if language == "python":
+            names: dict = {}
+            exec(compile(text, "device.md", "exec"), names)
+            assert names["metres"].shape == (60, 90)
+        if Path("RUN").is_dir() and not Path("model.onnx").exists():  # it is carried to the device
+            assert {path.name for path in Path("RUN").iterdir()} >= {"model.int8.ort", "model.ort", "model.ncnn.json"}
+            shutil.copytree("RUN", ".", dirs_exist_ok=True)
+    assert len(ran) >= 8 and len(list(Path("out").glob("*.depth.png"))) == 3
