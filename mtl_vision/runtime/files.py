@@ -170,15 +170,28 @@ def png(pixels: np.ndarray) -> bytes:
 
 def palette_png(ids: np.ndarray, table: np.ndarray) -> bytes:
     """Encode ids (H, W) uint8 as an indexed PNG: a reader gets the ids, a viewer the colours `table` (256, 3) uint8."""
+    return _map_png(ids, 3, _chunk(b"PLTE", table.tobytes()))  # 3 = indexed
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    height, width = ids.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits, 3 = indexed
-    rows = np.full((height, width + 1), 2, np.uint8)  # each row begins with its filter, 2 = less the row above
-    rows[0, 1:] = ids[0]
-    np.subtract(ids[1:], ids[:-1], out=rows[1:, 1:])
-    packer = zlib.compressobj(1, strategy=zlib.Z_RLE)  # level 4 without the filter: twice the time and the size
-    body = chunk(b"PLTE", table.tobytes()) + chunk(b"IDAT", packer.compress(rows.data) + packer.flush())
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
+def map_png(rgb: np.ndarray) -> bytes:
+    """Encode (H, W, 3) uint8 RGB, as `png` does; of maps in 0.8 of the time and the size."""
+    return _map_png(rgb, 2)
+
+
+def _map_png(pixels: np.ndarray, colours: int, before: bytes = b"") -> bytes:
+    """Encode (H, W) or (H, W, 3) uint8 that changes little from row to row. colours: PNG's number for the kind."""
+    height, width = pixels.shape[:2]
+    pixels = pixels.reshape(height, -1)
+    rows = np.full(
+        (height, pixels.shape[1] + 1), 2, np.uint8
+    )  # each row begins with its filter, 2 = less the row above
+    rows[0, 1:] = pixels[0]
+    np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1:])
+    packer = zlib.compressobj(1, strategy=zlib.Z_RLE)  # of ids, level 4 without the filter: twice the time and the size
+    body = before + _chunk(b"IDAT", packer.compress(rows.data) + packer.flush())
+    header = struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0)  # 8 bits
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + body + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))

@@ -44,7 +44,7 @@ class Job:
     error: str | None = None
     skipped: bool = False
     prepared: Prepared | None = None
-    shown: np.ndarray | None = None  # the image, at its size in the overview
+    shown: np.ndarray | None = None  # the image, at its size in the overview, where that is wanted
     colours: np.ndarray | None = None  # of the points
     view: View | None = None  # how the camera sees it, where that matters
     maps: dict[str, np.ndarray] = field(default_factory=dict)  # of the canvas's size
@@ -136,7 +136,8 @@ def read(job: Job, wanted: Wanted) -> None:
             claims.enter_context(budget.claim(header.reading if large else header.reading + size))
         image, size = decode_for(data, header, manifest)
         job.height, job.width = size
-        job.prepared, job.shown = prepare(image, manifest, wanted.lens, size), resize_pixels(image, panel_size(size))
+        job.prepared = prepare(image, manifest, wanted.lens, size)
+        job.shown = resize_pixels(image, panel_size(size)) if OVERVIEW in wanted.save else None
         job.view = job.prepared.view
         if POINTS in wanted.save:
             whole = image if image.shape[:2] == size else decode_rgb(data, header, manifest.fill)
@@ -162,7 +163,7 @@ def keep(job: Job, wanted: Wanted) -> None:
     """Write the files of an image, each whole or not at all."""
     prepared, maps, shown, colours = job.prepared, job.maps, job.shown, job.colours
     job.prepared, job.maps, job.shown, job.colours = None, {}, None, None  # the job may wait for others before it
-    assert prepared is not None and shown is not None
+    assert prepared is not None
     manifest = wanted.manifest
     (wanted.out / job.name).parent.mkdir(parents=True, exist_ok=True)
 
@@ -187,6 +188,7 @@ def keep(job: Job, wanted: Wanted) -> None:
             depth = points.unblended(depth, prepared.crop(maps[points.DEPTH]), prepared.size, job.view.camera)
             write(f"{POINTS}.ply", points.ply(points.cloud(depth, colours, job.view.camera, prepared.size, *normals)))
         if OVERVIEW in wanted.save:
+            assert shown is not None
             cropped = {name: prepared.crop(array) for name, array in maps.items()}
             drawn = cv2.cvtColor(draw(shown, cropped, manifest, prepared.size, wanted.limits), cv2.COLOR_RGB2BGR)
             quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]

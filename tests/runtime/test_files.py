@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from mtl_vision.runtime.files import atomic_folder, atomic_path, atomic_write, sweep
+from mtl_vision.runtime.files import atomic_folder, atomic_path, atomic_write, map_png, png, sweep
 from mtl_vision.runtime.lock import LockedError, lock
 
 
@@ -128,3 +130,16 @@ def test_a_folder_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="expected a folder, found a file"), atomic_folder(tmp_path / "file/a"):
         pass
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (30, 41)])
+def test_the_png_of_a_map_has_its_pixels(size: tuple[int, int]) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    found = cv2.imdecode(np.frombuffer(map_png(rgb), np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(found, rgb[..., ::-1])
+
+
+def test_the_png_of_a_map_is_smaller() -> None:
+    u, v = np.meshgrid(np.linspace(-1, 1, 96), np.linspace(-1, 1, 64))
+    rgb = np.rint(np.stack([np.sin(3 * u), np.cos(2 * u * v), u + v], -1) * 60 + 120).astype(np.uint8)
+    assert len(map_png(rgb)) < 0.9 * len(png(rgb))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from mtl_vision.runtime.files import png
+from mtl_vision.runtime.files import map_png
 from mtl_vision.runtime.kinds.base import INVALID, Kind, Limits, Output, Palette, Size, filled, resize_pixels, warp
 from mtl_vision.runtime.paint import legend
 
@@ -87,7 +87,7 @@ class UnitVectorMap(Kind):
 
     def encode(self, array: np.ndarray, output: Output) -> bytes:
         """8-bit RGB of (n + 1) / 2; no vector becomes black."""
-        return png(self._rgb(array, np.zeros(3, np.uint8)))
+        return map_png(self._rgb(array, np.zeros(3, np.uint8)))
 
     def key(self, maps: Sequence[np.ndarray], output: Output, limits: Limits | None, width: int) -> np.ndarray:
         swatches = self.colour(np.array([list(DIRECTIONS.values())], np.float32))[0]
