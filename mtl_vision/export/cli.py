@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from mtl_vision.importing import stopping_at_once
+from mtl_vision.runtime.demo import model_path
 
 OPTIONS = ("size", "dynamic_size", "logits", "fp16", "int8", "core", "opset")  # of `export_run`
 CONVERSIONS = ("ort", "ncnn")  # of `export_run`, and of a file that was exported before
@@ -17,6 +18,8 @@ def main(argv: list[str] | None = None) -> int:
     args = p.parse_args(argv)
     if args.web is None and (args.single_file or args.ort_web):
         p.error("--single-file and --ort-web belong to a page: give --web DIR as well")
+    if args.web and not (args.ort or args.ncnn):  # these would be written beside the package's own file
+        args.run = model_path(args.run)
     made = args.run if (args.web or args.ort or args.ncnn) and args.run.is_file() else None  # exported before
     if made and (wrong := [name for name in ("out", "tasks", *OPTIONS) if getattr(args, name) != p.get_default(name)]):
         p.error(f"--{wrong[0].replace('_', '-')} is of an export: give the run's directory in place of '{made}'")

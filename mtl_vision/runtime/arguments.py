@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mtl_vision.runtime.contract import ModelError
+from mtl_vision.runtime.demo import model_path
 from mtl_vision.runtime.headers import MAX_PIXELS
 from mtl_vision.runtime.inspect import page
 from mtl_vision.runtime.model import BACKENDS, ONNXRUNTIME
@@ -45,6 +46,7 @@ exit code: 0 all done; 2 some failed (results.jsonl says which and why);
            What was finished is kept; after 3, 130 and 143 the same call with --resume does the rest."""
 
 
+MODEL = "a model made by `mtl-export`; or .ort, .ncnn.param; or the word demo: a small network that comes with it"
 PATHS = "images, folders with images in them, patterns in quotes ('photos/**/*.jpg'), @FILE for a list with a path in "
 PATHS += "each line, or - for such a list from standard input; or videos, or camera:0"
 
@@ -70,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     """What mtl-infer takes."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="mtl-infer", description=DESCRIPTION, epilog=EPILOG, formatter_class=layout)
-    parser.add_argument("model", metavar="MODEL.onnx", help="a model made by `mtl-export`; or .ort, .ncnn.param")
+    parser.add_argument("model", metavar="MODEL.onnx", type=model_path, help=MODEL)
     parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help=PATHS)
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
     parser.add_argument(

@@ -6,6 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from mtl_vision.runtime.contract import Manifest
+from mtl_vision.runtime.demo import model_path
 from mtl_vision.runtime.kinds import KINDS, Output
 from mtl_vision.runtime.model import Model, files_of
 from mtl_vision.runtime.terminal import printable
@@ -15,9 +16,10 @@ WIDTH, COLUMN = 100, 14  # characters of a line, and of its first word
 
 def page(path: str | Path) -> str:
     """The page of a file that loads. Raises ModelError for one that does not."""
+    path = model_path(path)
     m = Model(path, threads=1).manifest
     checksum = "checksum intact" if m.format_version > 1 else "no checksum (format version 1)"
-    size = sum(part.stat().st_size for part in files_of(Path(path)))
+    size = sum(part.stat().st_size for part in files_of(path))
     file = f"{size / 1e6:.1f} MB, {checksum}, manifest of format version {m.format_version}"
     graph = f"{m.form}, {m.precision or 'precision not said'}, opset {m.opset or 'not said'}"
     sections = {

@@ -11,6 +11,7 @@ import numpy as np
 from mtl_vision.runtime import checksum
 from mtl_vision.runtime.checksum import is_intact
 from mtl_vision.runtime.contract import Manifest, ModelError, one_line
+from mtl_vision.runtime.demo import model_path
 from mtl_vision.runtime.kinds import KINDS
 from mtl_vision.runtime.ncnn import ENDING, HALF, NcnnGraph, parts
 from mtl_vision.runtime.openvino import PRECISIONS, OpenVinoGraph
@@ -32,7 +33,8 @@ class Model(Predictor):
     Several threads may use one model: the backends' runs allow it, and nothing else is kept between calls.
 
     Args:
-        path: the file that `mtl-export` wrote: NAME.onnx, NAME.ort or NAME.ncnn.param
+        path: the file that `mtl-export` wrote: NAME.onnx, NAME.ort or NAME.ncnn.param; or "demo", the small network of
+            the package (docs/model-card.md)
         threads: how many the network computes with, 1 to 256 (default: onnxruntime's choice, one per core)
         providers: onnxruntime's execution providers, the preferred one first
         tasks: names of outputs to compute; the rest of the graph is left out (of a NAME.ort it is computed all the
@@ -64,7 +66,7 @@ class Model(Predictor):
             raise ValueError(f"backend is {backend}: expected one of {', '.join(BACKENDS)}")
         if threads is not None and not 1 <= threads <= MAX_THREADS:
             raise ValueError(f"threads is {threads}: expected 1 to {MAX_THREADS}")
-        self.path = Path(path)
+        self.path = model_path(path)
         backend = backend_of(self.path, backend)
         damaged = ModelError(f"'{path}' is damaged: its checksum is not that of its bytes; copy or export it again")
         intact = _is_intact(self.path)
