@@ -75,7 +75,8 @@ def main() -> None:
         size = f"{args.size[0]}x{args.size[1]}"
         file = args.model or made(work / "model.onnx", "--backbone", args.backbone, "--size", size)
         load = f", load average {os.getloadavg()[0]:.1f} of others and ours" if hasattr(os, "getloadavg") else ""
-        print(f"{args.model or args.backbone} at {size}; {CORES} cores, onnxruntime {onnxruntime.__version__}{load}")
+        what = args.model or f"{args.backbone} at {size}"
+        print(f"{what}; {CORES} cores, onnxruntime {onnxruntime.__version__}{load}")
         figures: dict[str, float] = {}
         if "stages" in args.only:
             figures |= stages(file, photos, args, work)
