@@ -78,7 +78,8 @@ def main(kind: str, seed: int, numbers: range, folder: Path, log: BinaryIO) -> N
     guard = Guard()
     for number in numbers:
         print(json.dumps([number]), file=report)
-        faulthandler.dump_traceback_later(getattr(module, "LIMIT", LIMIT), exit=True, file=log)
+        limit = module.limit(number) if hasattr(module, "limit") else LIMIT
+        faulthandler.dump_traceback_later(limit, exit=True, file=log)
         problem = attempt(module, Random(f"{kind} {seed} {number}"), base, Path("inputs", str(number)), guard)
         if problem:
             print(json.dumps([number, problem]), file=report)
