@@ -71,8 +71,6 @@ def test_the_code_of_the_documentation_runs(rooms: Path, tmp_path: Path, monkeyp
     for command in commands():
         if command.note or not is_ours(program_of(command.words)[0]):  # test_docs.py holds that each says why
             continue
-        if command.words[1] == "demo" and not (REPO / "mtl_vision/runtime/demo.onnx").exists():
-            continue
         if "--resume" not in command.words:
             shutil.rmtree("out", ignore_errors=True)
         if "convert" in command.words:  # into a new folder
