@@ -24,7 +24,7 @@ REPO = Path(__file__).parents[2]
         (["graph.py", "--backbone=test_resnet"], "test_resnet_13.both"),
         (["report.py", "--size=48x64"], "page"),
         (["int8.py", "--backbone=test_resnet", "--size=64x96", "--threads=1"], "int8_ratio.test_resnet"),
-        (["rooms.py", "--size=48x64", "--rooms=30"], "step_ratio.workers1"),
+        (["rooms.py", "--size=48x64", "--rooms=100"], "step_ratio.workers1"),
         (
             [
                 "runtime.py",
