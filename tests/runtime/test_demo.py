@@ -1,4 +1,4 @@
-"""The small network that comes with the package, on rendered rooms: the word `demo` in a model's place."""
+"""The small network that comes with the package: the word `demo` in a model's place."""
 
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import pytest
 from mtl_vision.runtime import Model
 from mtl_vision.runtime.cli import main
 from mtl_vision.runtime.demo import model_path
-from mtl_vision.synthetic import render_room
 
 CARD = Path(__file__).parents[2] / "docs/model-card.md"
 
@@ -19,20 +18,9 @@ def demo() -> Model:
     return Model("demo", threads=1)
 
 
-@pytest.mark.parametrize("seed", [5, 31])
-def test_it_sees_a_room_that_it_was_not_trained_on(demo: Model, seed: int) -> None:
-    room = render_room(seed, (240, 320))
-    maps = demo.predict(room.image)
-    depth, normals = room.targets["depth"], room.targets["normals"]
-    assert np.mean(np.abs(maps["depth"] - depth) / depth) < 0.25
-    cosine = np.clip((maps["normals"] * normals).sum(-1), -1, 1)
-    assert np.degrees(np.arccos(cosine)).mean() < 28
-    assert (maps["segmentation"] == room.targets["segmentation"]).mean() > 0.6
-
-
 def test_the_word_is_taken_by_mtl_infer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photo = tmp_path / "photo.png"
-    cv2.imwrite(str(photo), render_room(5, (120, 160)).image[..., ::-1])
+    cv2.imwrite(str(photo), np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8))
     assert main(["demo", str(photo), "--out", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").glob("photo.*")} == {
         "photo.depth.png", "photo.normals.png", "photo.segmentation.png", "photo.overview.jpg"
