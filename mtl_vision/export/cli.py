@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     args = p.parse_args(argv)
     if args.web is None and (args.single_file or args.ort_web):
         p.error("--single-file and --ort-web belong to a page: give --web DIR as well")
+    given = args.run
     if args.web and not (args.ort or args.ncnn):  # these would be written beside the package's own file
         args.run = model_path(args.run)
     made = args.run if (args.web or args.ort or args.ncnn) and args.run.is_file() else None  # exported before
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, DataError, ModelError) as error:
         say(f"mtl-export: {error}")
         return 1
-    print(f"\nnext: mtl-infer {result} IMAGES... --out out")
+    print(f"\nnext: mtl-infer {given if result == args.run else result} IMAGES... --out out")
     return 0
 
 

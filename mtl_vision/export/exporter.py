@@ -76,6 +76,7 @@ def export_run(
         finish(out.with_suffix(".core.onnx"), trace(run, Core(run), opset=opset), static)
     if int8:
         small = replace(manifest, precision="int8")
+        report("8 bits: trying which convolutions have to stay in float; minutes where there are many images")
         found, judged = best(run, out, model, small)
         finish(out.with_suffix(".int8.onnx"), found, described(small, judged))
         report("\n".join(judged.lines()))

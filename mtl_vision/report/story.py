@@ -12,6 +12,7 @@ WINDOW = 50  # a curve is smoothed over the n-th part of its records
 SMALL = 0.05  # a change that is none, relative to the value
 TINY = 1e-12
 NEAR = 0.15  # of a change, within which a value has arrived
+TURNS = 4  # from one side of its end to the other, from which on a curve is said to go up and down
 PLACES = {
     "last_shared": "at the last shared layer (W)",
     "backbone": "at the backbone's end (W)",
@@ -75,6 +76,9 @@ def course(what: str, steps: np.ndarray, values: np.ndarray) -> str:
     arrived = int(outside[-1]) + 1 if len(outside) else 0
     extreme = _extreme(smooth, at, start, end)
     if arrived >= 0.75 * len(smooth):
+        turns = np.count_nonzero(np.diff(np.sign(smooth[outside] - end)))
+        if turns >= TURNS:
+            return f"{what} went up and down between {short(low)} and {short(high)} to the end."
         return f"{what} {verb} from {short(start)} to {short(end)}{extreme}, and was still moving near the end."
     within = int(at[min(arrived, len(at) - 1)] - steps[0])
     stayed = f"{extreme}, and stayed there." if extreme else " and stayed there."

@@ -33,6 +33,14 @@ def test_course(values: np.ndarray, said: str) -> None:
         assert found == said
 
 
+def test_course_of_random_weights() -> None:
+    """As RLW draws them: they go nowhere, and are not "still moving"."""
+    for seed in range(20):
+        weights = 3 * np.random.default_rng(seed).dirichlet([1, 1, 1], 1000)[:, 0]
+        said = course("x", STEPS, weights)
+        assert said.startswith(("x went up and down between", "x moved between", "x stayed near")), said
+
+
 def test_course_by_way_of_a_peak() -> None:
     values = np.interp(STEPS, [0, 200, 400, 999], [1, 9, 2, 2])
     assert course("x", STEPS, values).startswith("x rose from 1 to 2 within") and "by way of 8." in course(
