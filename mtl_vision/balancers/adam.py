@@ -14,8 +14,9 @@ def adam_step(adam: Adam, gradient: Tensor, at: slice | list[int]) -> None:
     (values,) = adam.param_groups[0]["params"]
     before = values.clone()
     values.grad = torch.zeros_like(values)
-    values.grad[at] = gradient
+    values.grad[at] = gradient.to(values)
     adam.step()
+    values.grad = None  # an optimizer of the caller's that has all parameters is not to move them again
     if not isinstance(at, slice):
         before[at] = values[at]
         values.copy_(before)

@@ -5,7 +5,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import attrgetter
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_vision.balancers.cut import Shared
-from mtl_vision.balancers.finite import fault, is_finite, parameters_of
+from mtl_vision.balancers.finite import fault, is_finite, negative, parameters_of
 from mtl_vision.balancers.task_means import Mean, TaskMeans, identity
 from mtl_vision.runtime.near import did_you_mean
 
@@ -62,6 +62,7 @@ class Balancer(nn.Module):
 
     place: Place = "last_shared"  # the layer whose weight is W
     observes = False  # whether `observe` is to be called before `backward`
+    needs_positive = False  # whether the method takes ratios or logarithms of the losses
     wants_after_step = False  # whether `after_step` is to be called after the optimiser's step
     learns_from: tuple[Source, ...] = ()  # what `learn` takes: a task's loss, performance indicator, gradient at W
     reads: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}  # settings that may be previous runs; how they are read
@@ -122,6 +123,10 @@ class Balancer(nn.Module):
         All are finite, but for performance indicators.
         """
 
+    def positive(self) -> Collection[str]:
+        """The tasks of whose losses this step takes ratios or logarithms: one below 0 is an error."""
+        return self.tasks if self.needs_positive else ()
+
     def observe(self, kpi: Mapping[str, Tensor], share: float = 1.0) -> None:
         """Tell how well each task does on the micro-batch; DTP wants it, before `backward`.
 
@@ -180,6 +185,7 @@ class Balancer(nn.Module):
         Raises:
             RuntimeError: no `backward` since the last step, or no `observe` where the method wants it.
             FloatingPointError: a loss or gradient is not finite; the balancer is as after the step before.
+            ValueError: a loss is below 0, and the method takes ratios or logarithms of losses; likewise.
         """
         if self._shares is None:
             raise RuntimeError("step() before backward(losses, cut): expected both in each step, in the other order")
@@ -220,6 +226,10 @@ class Balancer(nn.Module):
         if norm is not None and found[-1] != 0:
             self.forget()
             raise FloatingPointError(f"the gradient of the model is not finite at step {self.steps}")
+        taken = {name: value for name, value in self.values.items() if name in self.positive()}
+        if (text := negative(taken, self.steps, type(self).__name__)) is not None:
+            self.forget()
+            raise ValueError(text)
 
     def _bad_heads(self, names: list[str], mean: Mean) -> list[str]:
         """The tasks whose heads have gradients that are not finite; all where that cannot be told."""

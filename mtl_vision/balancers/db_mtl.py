@@ -41,6 +41,7 @@ class DBMTL(Balancer):
             (both cost more)
     """
 
+    needs_positive = True
     learns_from = ("W_gradient",)
     kept = ("_average", "_count")
     moved = ("weight",)

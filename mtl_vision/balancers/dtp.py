@@ -48,7 +48,7 @@ class DTP(Balancer):
         at, k = self.at(names), means["kpi"]
         before = self.kpi[at]
         moved = torch.where(before.isnan(), k, self.alpha * k + (1 - self.alpha) * before)
-        self.kpi[at] = torch.where(k.isfinite(), moved, before)  # NaN: no pixel was valid
+        self.kpi[at] = torch.where(k.isfinite(), moved, before).to(self.kpi)  # NaN: no pixel was valid
         p = self.kpi[at].clamp(EPS, 1 - EPS)
         focal = -((1 - p) ** self.gamma) * p.log()
         self.weight[at] = torch.where(p.isnan(), self.weight[at], focal)

@@ -1,9 +1,11 @@
-"""Losses and gradients that are not finite: whose they are, and what is said."""
+"""Losses and gradients that are not finite, and losses below 0: whose they are, and what is said."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
+
+ROUNDING = 1e-6  # below 0: the difference of two means may be that
 
 
 def fault(losses: Mapping[str, float], gradients: Sequence[str], step: int) -> str | None:
@@ -20,6 +22,17 @@ def fault(losses: Mapping[str, float], gradients: Sequence[str], step: int) -> s
         f"{found} at step {step}: leave the step out, or stop; lower the learning rate, or clip the gradients, and "
         "look at that task's data"
     )
+
+
+def negative(losses: Mapping[str, float], step: int, method: str) -> str | None:
+    """What is wrong with a step for a method that takes ratios or logarithms of losses; None where none is below 0."""
+    for name, value in losses.items():
+        if value < -ROUNDING:
+            return (
+                f"the loss of task '{name}' is {value:g} at step {step}: {method} takes ratios or logarithms of losses "
+                "and expects none below 0; add a constant to it, or take another method, such as Equal"
+            )
+    return None
 
 
 def parameters_of(loss: Tensor, leaf: Tensor) -> list[Tensor]:

@@ -38,7 +38,7 @@ next step with `closed`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import torch
@@ -129,6 +129,11 @@ class GradNorm(_InitialLosses):
             total = dz if total is None else total.add_(dz)
         return total
 
+    def positive(self) -> Collection[str]:
+        """Those with an L_i(0), where the rates count; before it, and with alpha 0, a loss may be anything."""
+        known = (name for name, seen in zip(self.tasks, self.seen, strict=True) if seen >= self.initial_steps)
+        return list(known) if self.alpha and "W_gradient" in self.learns_from else ()
+
     def learn(self, names: list[str], means: Mapping[Source, Tensor]) -> None:
         known = self.take_initial(names, means["loss"])
         L = dict(zip(names, means["loss"], strict=True))
@@ -163,7 +168,7 @@ class GradNorm(_InitialLosses):
         r = inverse_rate / inverse_rate.mean()
         target = G.mean() * r**self.alpha
         if self.closed:
-            self.weight[at] = closed(self.weight[at], r**self.alpha, G)
+            self.weight[at] = closed(self.weight[at], r**self.alpha, G).to(self.weight)
         else:
             self.adam.param_groups[0]["lr"] = self.lr / (1 + self.decay * (self.steps - self.start))
             pull = torch.sign(G - target) * G  # w_i * d L_grad / d w_i
@@ -177,7 +182,7 @@ class GradNorm(_InitialLosses):
             self.weight.mul_(T / self.weight.sum())
         for name, value in (("grad_norm", G), ("target", target), ("rate", r)):
             self._report[name] = torch.full_like(self.weight, float("nan"))
-            self._report[name][at] = value
+            self._report[name][at] = value.to(self.weight)
 
 
 def closed(w: Tensor, share: Tensor, G: Tensor) -> Tensor:

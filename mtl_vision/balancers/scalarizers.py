@@ -60,6 +60,7 @@ class DWA(_Scalarized):
         temperature: higher is nearer to equal weights
     """
 
+    needs_positive = True
     # not in the state_dict of TorchJD 0.18
     kept = ("method._loss_sum", "method._n_batches", "method._previous_averages")
     moved = ("weight", "last", "method._loss_sum", "method._n_batches")
@@ -85,6 +86,7 @@ class FAMO(_Scalarized):
         lr: Adam's rate for xi
     """
 
+    needs_positive = True
     learns_from = ("loss",)
     wants_after_step = True
     kept = ("adam",)
@@ -117,6 +119,7 @@ class IMTLL(_Scalarized):
         lr: Adam's rate for s
     """
 
+    needs_positive = True  # s_i would grow for ever
     learns_from = ("loss",)
     kept = ("adam",)
 
@@ -126,10 +129,10 @@ class IMTLL(_Scalarized):
         self.adam = torch.optim.Adam(self.method.parameters(), lr=lr)
 
     def learn(self, names: list[str], means: Mapping[Source, Tensor]) -> None:
-        self.adam.zero_grad()
         with torch.enable_grad():
             self.method(self.with_last(names, means["loss"])).backward()
         self.adam.step()
+        self.adam.zero_grad()  # an optimizer of the caller's that has all parameters is not to move them again
 
 
 class RLW(_Scalarized):
@@ -149,6 +152,8 @@ class GeometricMean(_Scalarized):
 
     Scale: a factor on a loss does not change the direction.
     """
+
+    needs_positive = True
 
     def __init__(self, tasks: Tasks) -> None:
         super().__init__(tasks, torchjd("scalarization", "GeometricMean"))

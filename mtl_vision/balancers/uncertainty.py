@@ -35,6 +35,7 @@ class Uncertainty(Balancer):
         lr: Adam's rate for s
     """
 
+    needs_positive = True  # s_i would fall for ever
     learns_from = ("loss",)
     kept = ("adam",)
 

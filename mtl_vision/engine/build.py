@@ -3,13 +3,11 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from mtl_vision.balancers import Balancer, TaskLoss
 from mtl_vision.config import Component, Config, DataConfig, TasksConfig, plain
@@ -19,9 +17,10 @@ from mtl_vision.datasets.description import DataError
 from mtl_vision.datasets.doubts import doubts, warn
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.recognise import recognise
-from mtl_vision.datasets.targets import TARGETS, kind_of
+from mtl_vision.datasets.targets import TARGETS
 from mtl_vision.datasets.unread import differences
 from mtl_vision.engine import distributed
+from mtl_vision.engine.checks import having, share_of_batch, target_names
 from mtl_vision.engine.components import class_of, made, make
 from mtl_vision.loading.augment import Augmentation
 from mtl_vision.loading.cache import PackedDataset
@@ -116,62 +115,6 @@ def _policy(config: Config) -> dict[str, Any]:
     return {name: getattr(config.data, name) for name in names} | {"derived": derived}
 
 
-def share_of_batch(config: Config) -> int:
-    """A process' samples of a micro-batch. Raises ValueError where those of all cannot be shared equally."""
-    batch, begun, now = config.data.batch_size, config.run.processes or distributed.world(), distributed.world()
-    micro = batch // config.train.accumulate * begun
-    if micro % now:
-        fitting = ", ".join(str(n) for n in range(1, micro + 1) if micro % n == 0)
-        raise ValueError(
-            f"{now} processes cannot share micro-batches of {micro} samples (data.batch_size {batch}, run.processes "
-            f"{begun}, train.accumulate {config.train.accumulate}): expected {fitting} processes"
-        )
-    return micro // now
-
-
-def check_data(config: Config, train: FolderDataset) -> None:
-    """The training needs a batch, every task its target, and the input size the images' aspect ratio."""
-    batch, world = share_of_batch(config) * config.train.accumulate, distributed.world()
-    if len(train) < batch * world:
-        raise ValueError(
-            f"{len(train)} training samples do not fill one batch of {batch} in {world} process(es): lower "
-            "data.batch_size"
-        )
-    (H, W), (height, width) = config.data.size, train[0].size
-    if abs(H * width / (W * height) - 1) > 0.02:
-        raise ValueError(
-            f"data.size {H}x{W} would stretch the images of {height}x{width}: give it their aspect ratio, such as "
-            f"[{H}, {round(H * width / height)}]"
-        )
-    for name in target_names(config.tasks):
-        if name not in train.target_names:
-            raise ValueError(
-                f"tasks.names has '{name}', {train.root} has {', '.join(train.target_names) or 'no targets'}: leave it "
-                "out, or describe it in dataset.yaml (normals: {derive: true} takes them from depth)"
-            )
-        _expect_valid_pixels(train, name)
-
-
-def _expect_valid_pixels(train: FolderDataset, name: str) -> None:
-    """Somewhere in the split the target needs one: of most data, the first map that is read has them."""
-    files, kind = train.files.get(name), kind_of(name)
-    having = [index for index, stem in enumerate(train.stems) if files is None or stem in files]
-    for index in np.random.default_rng(0).permutation(having).tolist():
-        array = train[index].targets.get(name) if files is None else train.read(name, index)
-        if array is not None and kind.valid(array).any():
-            return
-    place = "derived from others" if files is None else str(next(iter(files.values())).parent)
-    raise ValueError(
-        f"tasks.names has '{name}', but none of its {len(having)} maps for training ({place}) has a valid pixel: "
-        f"correct '{name}' in dataset.yaml (mtl-data check {train.root} shows what is wrong), or leave it out"
-    )
-
-
-def target_names(config: TasksConfig) -> list[str]:
-    """The targets that the tasks are trained on."""
-    return [class_of(name, Task).name for name in config.names]
-
-
 def packed(config: DataConfig, source: FolderDataset) -> Samples:
     """The split through the packed cache, where there is one; what is most likely misread is said every time."""
     if isinstance(source, fresh.RenderedRooms):  # neither read nor kept
@@ -236,7 +179,7 @@ def resolve_balancer(config: Component) -> Component:
 
 
 def make_balancer(
-    config: Component, tasks: Mapping[str, Task], train: Samples | None = None, size: Size = (120, 160)
+    config: Component, tasks: Mapping[str, Task], train: FolderDataset | None = None, size: Size = (120, 160)
 ) -> Balancer:
     """The balancer of the tasks.
 
@@ -244,12 +187,12 @@ def make_balancer(
     taken for 1, which is enough to see whether the settings are right.
     """
 
-    @cache
-    def targets() -> dict[str, Tensor]:
-        return {} if train is None else Loader(train, list(tasks), size, 1).spread(KNOWN).targets
-
     def uninformed(task: Task) -> float | None:
-        return task.uninformed_loss(targets()[task.name][..., ::2, ::2]) if train is not None else 1.0
+        if train is None:
+            return 1.0
+        loader = Loader(train, [task.name], size, 1)
+        targets = loader.spread(KNOWN, having(train, task.name)).targets[task.name]
+        return task.uninformed_loss(targets[..., ::2, ::2])
 
     losses = {name: TaskLoss(partial(uninformed, task), task.classification) for name, task in tasks.items()}
     with _key("balancer"):

@@ -17,6 +17,7 @@ from mtl_vision.engine.tracking import BUSY, EVENTS, is_being_trained
 from mtl_vision.history import HISTORY
 from mtl_vision.report.reading import CONFIG, METRICS
 from mtl_vision.runtime.files import FULL, atomic_write
+from mtl_vision.runtime.near import did_you_mean
 
 # settings that may be others when a run resumes
 MOVED = (
@@ -24,6 +25,7 @@ MOVED = (
     *(f"data.{name}" for name in ("root", "description", "cache", "workers")),
 )
 LONGEST = 250  # bytes of a run's name: 255 are the most on a disk, with an ending
+SHOWN = 5  # runs that an error names
 NAME = 40  # letters of a data set's name that a run's name has
 
 
@@ -135,8 +137,10 @@ def resumed_folder(config: Config) -> tuple[Path, Config]:
     else:
         folder = base / config.run.name
     if not (folder / CONFIG).exists():
-        found = sorted(path.name for path in base.glob("*")) or "nothing"
-        raise ValueError(f"no run at {folder} to resume: found {found}")
+        found = sorted(path.parent.name for path in base.glob(f"*/{CONFIG}"))
+        some = ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+        near = did_you_mean(config.run.name, found)
+        raise ValueError(f"no run at {folder} to resume{near}: found {some or 'none'}; without run.resume it begins")
     if is_being_trained(folder):
         raise ValueError(BUSY.format(folder))
     old = read_config(folder / CONFIG)

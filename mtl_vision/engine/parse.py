@@ -6,6 +6,7 @@ are options under the same key: `--balancer GradNorm --balancer.alpha 1.5`. `--b
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import yaml
 from jsonargparse import ArgumentParser, get_loader, set_loader
 
@@ -91,11 +93,29 @@ def resolve(recipe: str | Path | Config | None = None, options: Mapping[str, Any
     """The config of a recipe file, of a Config, or the default; options such as {"balancer": "Equal",
     "train.epochs": 5} override it. Raises UsageError.
     """
-    words = [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in (options or {}).items()]
+    if isinstance(recipe, Mapping):
+        raise UsageError("the recipe is a mapping: expected a YAML file, a Config or None; options come second")
+    words = [f"--{key}={_word(key, value)}" for key, value in (options or {}).items()]
     if isinstance(recipe, Config):
         return _resolve(words, recipe)
     words = words if recipe is None else [f"--config={recipe}", *words]
     return replace(_resolve(words), words=tuple(words))
+
+
+def _word(key: str, value: Any) -> str:
+    """An option's value as it would be typed."""
+
+    def plainer(part: Any) -> Any:
+        if isinstance(part, os.PathLike):
+            return os.fspath(part)
+        if isinstance(part, type):
+            return import_path(part)
+        if isinstance(part, np.generic | np.ndarray):
+            return part.tolist()
+        raise UsageError(f"{key} has {part!r:.60}: expected a name, a number, a path, or a list or mapping of these")
+
+    text = json.dumps(value, default=plainer)
+    return json.loads(text) if text.startswith('"') else text
 
 
 def over(base: Config, config: Config) -> Config:
@@ -106,7 +126,8 @@ def over(base: Config, config: Config) -> Config:
 def read_config(path: Path) -> Config:
     """The config in a run directory. Raises ValueError when it does not fit this version."""
     try:
-        return resolve(path)
+        config = resolve(path)
+        return replace(config, run=replace(config.run, resume=False))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -10,7 +10,7 @@ import torch
 from mtl_vision.balancers import Balancer
 from mtl_vision.config import Config, flat
 from mtl_vision.datasets.description import FILE_NAME
-from mtl_vision.engine import build, checkpoint, distributed, nonfinite
+from mtl_vision.engine import build, checkpoint, checks, distributed, nonfinite
 from mtl_vision.engine.compiled import expect_compiler
 from mtl_vision.engine.crowding import asleep_when_crowded
 from mtl_vision.engine.details import write_details
@@ -43,7 +43,7 @@ from mtl_vision.models.parts import parts_of
 from mtl_vision.report.page import REPORT, write_report
 from mtl_vision.runtime.files import atomic_write, sweep
 from mtl_vision.runtime.terminal import say
-from mtl_vision.tasks import Task
+from mtl_vision.tasks import Depth, Task
 
 # settings in which a resumed run may differ from what its checkpoint was made with
 FREE = ("run.name", "run.dir", "run.resume", "run.tensorboard", *MOVED)
@@ -76,10 +76,14 @@ class Run:
         torch.manual_seed(config.run.seed)
         self.data, self.test_data = build.open_data(config, root)
         tasks = build.make_tasks(config.tasks, self.data.classes)
-        build.check_data(config, self.data)
+        checks.check_data(config, self.data)
+        for depth in (task for task in tasks.values() if isinstance(task, Depth)) if distributed.rank() == 0 else ():
+            if said := checks.beyond(self.data, depth):
+                print(f"note       {said}")
         balancer = build.make_balancer(config.balancer, tasks, self.data, config.data.size)
         begun = resuming and (self.folder / checkpoint.CHECKPOINT).exists()
         model = build.make_network(config, tasks, pretrained=not begun)  # before the data are packed: it may fail
+        checks.check_norm(model, config)
         build.freeze(model, config)
         model.shared_weight(balancer.place)
         self.loader = build.make_loader(config, self.data, self.device, train=True)
@@ -190,7 +194,7 @@ class Run:
             tracker = Tracker(self.folder, self.config.run.tensorboard, self.trainer.steps)
             failed.callback(tracker.close)
             sweep(self.folder)
-            write_config(self.config, self.folder / CONFIG)
+            write_config(replace(self.config, run=replace(self.config.run, resume=False)), self.folder / CONFIG)
             atomic_write(self.folder / FILE_NAME, self.data.as_trained().to_yaml().encode())
             print(introduction(self.config, self.trainer, self.data, self.test_data, self.folder))
             failed.pop_all()

@@ -187,10 +187,14 @@ class Loader:
         self.sampler.epoch = epoch
         return iter(self.loader)
 
-    def spread(self, count: int = 6) -> Batch:
-        """A batch of `count` samples from all over the set, always the same ones; meant for an evaluation loader."""
-        picks = np.unique(np.linspace(0, len(self.samples) - 1, count).round().astype(int))
-        samples = (self.samples[int(index)].resized(self.size) for index in picks)
+    def spread(self, count: int = 6, among: Sequence[int] | None = None) -> Batch:
+        """A batch of `count` samples from all over the set, always the same ones; meant for an evaluation loader.
+
+        among: the samples that it takes them from (all).
+        """
+        among = range(len(self.samples)) if among is None else among
+        picks = np.unique(np.linspace(0, len(among) - 1, count).round().astype(int))
+        samples = (self.samples[among[int(index)]].resized(self.size) for index in picks)
         return collate(samples, self.targets, len(picks))
 
 

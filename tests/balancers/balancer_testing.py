@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from mtl_vision.balancers import Balancer, Shared
 
@@ -19,6 +20,13 @@ def step(balancer: Balancer, losses: Mapping[str, tuple[float, float]], finish: 
     if finish:
         balancer.step()
     return 0.0 if W.grad is None else W.grad.item()
+
+
+def watched(adam: Optimizer) -> list[list[float]]:
+    """The gradient that the Adam of a balancer gets, appended in each of its steps: the balancer leaves none behind."""
+    seen: list[list[float]] = []
+    adam.register_step_pre_hook(lambda adam, *_: seen.append(adam.param_groups[0]["params"][0].grad.tolist()))
+    return seen
 
 
 def weights(balancer: Balancer) -> list[float]:

@@ -451,3 +451,49 @@ def test_steps_are_counted_on_in_a_restored_method(name: str) -> None:
     step(net, balancer, 0)
     again.load_state_dict(balancer.state_dict())
     assert again.steps == 1
+
+
+def test_no_gradient_is_left_on_the_balancers_own_parameters(name: str) -> None:
+    """An optimizer that was given all parameters, as of a module that holds the balancer, does not move them again."""
+    net, balancer = Net(), make(name)
+    optimizer = torch.optim.SGD([*net.parameters(), *balancer.parameters()], lr=0.1, weight_decay=0.5)
+    for seed in range(3):
+        net.zero_grad()
+        step(net, balancer, seed)
+        before = {key: p.detach().clone() for key, p in balancer.named_parameters()}
+        optimizer.step()
+        for key, p in balancer.named_parameters():
+            assert p.grad is None and torch.equal(p, before[key]), key
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_a_network_of_another_type_with_a_task_missing(name: str, dtype: torch.dtype) -> None:
+    net, balancer = Net().to(dtype), make(name)
+    for seed, tasks in enumerate([TASKS, ["a", "c"], TASKS, ["b"]]):
+        step(net, balancer, seed, tasks)
+    weight = balancer.report()["weight"]
+    assert balancer.weight.dtype == torch.float32 and weight[1].isfinite()
+
+
+def test_a_loss_below_0(name: str) -> None:
+    """It is trained on, or refused with the task's name and nothing moved."""
+    net, balancer = Net(), make(name)
+    step(net, balancer, 0)
+    before = copy.deepcopy(balancer.state_dict())
+    if not balancer.positive():
+        step(net, balancer, 1, factors=(1, -1, 1))
+        assert balancer.report()["weight"].isfinite().all()
+        return
+    with pytest.raises(ValueError, match=f"the loss of task 'b' is -.* at step 1: {name} takes ratios or logarithms"):
+        step(net, balancer, 1, factors=(1, -1, 1))
+    after = balancer.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before if isinstance(before[key], Tensor))
+    step(net, balancer, 1)  # the next one is a new step
+    assert balancer.steps == 2
+
+
+def test_rounding_below_0_is_no_loss_below_0(name: str) -> None:
+    net, balancer = Net(), make(name)
+    step(net, balancer, 0)
+    step(net, balancer, 1, factors=(1, -1e-9, 1))
+    assert balancer.steps == 2

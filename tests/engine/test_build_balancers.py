@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -122,6 +123,21 @@ def test_the_uninformed_losses_are_found_on_the_training_data(rooms: Path) -> No
     assert again.initial.tolist() == [depth, normals, segmentation]
 
 
+def test_the_uninformed_losses_of_sparse_targets(rooms: Path, tmp_path: Path) -> None:
+    """Found on the samples that have them, wherever these are in the list: two depth maps of 24."""
+    root = tmp_path / "rooms"
+    shutil.copytree(rooms, root)
+    for path in sorted((root / "train" / "depth").iterdir())[2:]:
+        path.unlink()
+    config = parse(["--balancer.initial=theoretical", f"--data.root={root}", "--data.size=[48, 64]"])
+    data, _ = build.open_data(config, root)
+    tasks = build.make_tasks(config.tasks, data.classes)
+    depth = build.make_balancer(config.balancer, tasks, data, (48, 64)).initial[0].item()
+    maps = np.stack([data[i].targets["depth"] for i in range(2)])
+    valid = maps[maps > 0]
+    assert depth == pytest.approx(np.square(valid - valid.mean()).mean(), rel=0.2)
+
+
 def test_a_task_that_does_not_say_its_uninformed_loss(rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = parse(["--balancer.initial=theoretical", f"--data.root={rooms}", "--data.size=[48, 64]"])
     data, _ = build.open_data(config, rooms)
@@ -148,3 +164,16 @@ def test_a_config_made_in_python_is_completed() -> None:
         class_of("Fusion", object)
     with pytest.raises(ValueError, match="expected the import path of a Balancer"):
         make(config.model.decoder, Balancer)
+
+
+def test_options_given_in_python(tmp_path: Path) -> None:
+    """Paths, numbers of numpy and classes mean what they would if typed; another object is an error with its key."""
+    given = {"data.root": tmp_path, "train.lr": np.float32(0.5), "data.size": np.array([48, 64]), "balancer": GradNorm}
+    config = resolve(None, given)
+    assert (config.data.root, config.train.lr, config.balancer.name) == (str(tmp_path), 0.5, "GradNorm")
+    assert tuple(config.data.size) == (48, 64)
+    assert resolve(None, {"run.name": "true story"}).run.name == "true story"
+    with pytest.raises(UsageError, match="^train.lr has <object object.*: expected a name, a number"):
+        resolve(None, {"train.lr": object()})
+    with pytest.raises(UsageError, match="options come second"):
+        resolve({"run.name": "a"})  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ import mtl_vision as mtl
 from mtl_vision.config import Config, DataConfig, RunConfig, TasksConfig
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.splits import open_data as open_stored
-from mtl_vision.engine import build
+from mtl_vision.engine import build, checks
 from mtl_vision.engine.cli import main
 from mtl_vision.engine.load import load_run
 from mtl_vision.export.exporter import sample_images
@@ -229,7 +229,7 @@ def test_derived_targets_come_from_the_rendered_ones(rooms: Path) -> None:
     tasks = TasksConfig(names=["depth", "segmentation", "edges"])
     config = Config(RunConfig(seed=5), DataConfig(synthetic_count=0, size=SIZE, cache=None, workers=0), tasks=tasks)
     train, _ = build.open_data(config, rooms)
-    build.check_data(config, train)
+    checks.check_data(config, train)
     loader = build.make_loader(config, train, torch.device("cpu"), train=True)
     batch = next(iter(loader.epoch(1)))
     assert batch.present == {"depth", "segmentation", "edges"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -302,8 +303,6 @@ def test_two_processes_from_the_command_line(rooms: Path, python: str, tmp_path:
 def test_bad_input_is_told(
     rooms: Path, tmp_path: Path, more: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import re
-
     assert main(arguments(rooms, tmp_path, "bad", *more)) == 1
     message = capsys.readouterr().err
     assert re.search(said, message), message
@@ -393,3 +392,43 @@ def test_the_synthetic_recipe_is_the_default() -> None:
     from mtl_vision.engine.parse import parse
 
     assert parse([f"--config={REPO / 'configs' / 'synthetic.yaml'}"]) == parse([])
+
+
+def test_the_config_of_a_resumed_run_is_a_recipe(
+    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It does not ask to resume; and a run that is not there is told with what is near, not with all there are."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        assert main(arguments(rooms, tmp_path, "a", "--run.tensorboard=false")) == 130
+    runs = tmp_path / "runs"
+    assert main([f"--run.dir={runs}", "--run.name=a", "--run.resume=true"]) == 0
+    assert yaml.safe_load((runs / "a" / "config.yaml").read_text())["run"]["resume"] is False
+    assert main([f"--config={runs / 'a' / 'config.yaml'}", "--run.name=b", "--train.epochs=1"]) == 0
+    for k in range(8):
+        shutil.copytree(runs / "b", runs / f"copy{k}")
+    capsys.readouterr()
+    assert main([f"--run.dir={runs}", "--run.name=copy9", "--run.resume=true"]) == 1
+    said = capsys.readouterr().err
+    assert "did you mean 'copy" in said and "and 5 more; without run.resume it begins" in said
+
+
+def test_one_sample_with_one_pixel_of_features(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Batch norm has nothing to normalise: told by the settings' names, before a folder is made."""
+    more = ("--data.size=[24,32]", "--model.backbone=resnet10t", "--train.epochs=1", "--run.tensorboard=false")
+    assert main(arguments(rooms, tmp_path, "a", *more, "--train.accumulate=8")) == 1
+    said = capsys.readouterr().err
+    assert "a micro-batch has one sample (data.batch_size 8, train.accumulate 8)" in said
+    assert not (tmp_path / "runs" / "a").exists()
+    assert main(arguments(rooms, tmp_path, "a", *more, "--train.accumulate=4")) == 0
+
+
+@pytest.mark.parametrize("far", [0.5, 10.0])
+def test_depths_beyond_the_networks_range(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], far: float
+) -> None:
+    more = ("--train.epochs=1", "--run.tensorboard=false", f"--tasks.depth.max_depth={far}")
+    assert main(arguments(rooms, tmp_path, "a", *more)) == 0
+    said = capsys.readouterr().out
+    note = r"note       \d+ % of the depths for training are beyond tasks.depth.max_depth, 0.5 m, .* largest is \d"
+    assert bool(re.search(note, said)) == (far == 0.5)

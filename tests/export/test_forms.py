@@ -332,3 +332,12 @@ def test_the_page_of_an_older_file_and_of_odd_figures(run: Trained, forms: dict[
     helper.set_model_props(model, {"mtl_vision": json.dumps(says)})
     (tmp_path / "odd.onnx").write_bytes(with_checksum(model.SerializeToString()))
     assert "against" in page(tmp_path / "odd.onnx")
+
+
+def test_a_folder_is_no_place_for_a_file(run: Trained, tmp_path: Path) -> None:
+    """Told before the export, not after it; a single task may be named as it is."""
+    with pytest.raises(ValueError, match=r"is a folder: expected the path of a file, such as .*model.onnx"):
+        exporter.export_run(run, tmp_path)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="the run has no 'dept', did you mean 'depth'"):
+        exporter.export_run(run, tmp_path / "model.onnx", tasks="dept")

@@ -34,7 +34,7 @@ from mtl_vision.datasets.splits import open_data
 from mtl_vision.datasets.targets import DepthFiles
 from mtl_vision.datasets.text import MOST_YAML, load_yaml
 from mtl_vision.datasets.write import FolderWriter, stem_of
-from mtl_vision.engine.build import check_data
+from mtl_vision.engine.checks import check_data
 from mtl_vision.engine.cli import main as train_main
 from mtl_vision.engine.parse import resolve
 from mtl_vision.loading.cache import PackedDataset
