@@ -53,6 +53,11 @@ def _export(args: argparse.Namespace) -> Path:
     from mtl_vision.engine.load import load_run
     from mtl_vision.export.exporter import export_run
 
+    if (file := model_path(args.run)).is_file():
+        only = "--web DIR" if file != args.run else "--web DIR, --ort and --ncnn"
+        raise ValueError(
+            f"{args.run} is an exported model, which takes {only} alone; the rest needs the run's directory"
+        )
     out = args.out or args.run / "model.onnx"
     tasks = None if args.tasks is None else [name.strip() for name in args.tasks.split(",")]
     options = {name: getattr(args, name) for name in (*OPTIONS, *CONVERSIONS)}

@@ -54,8 +54,8 @@ def export_run(
     belongs to it. opset: 17 to 20. Raises VerifyError where a file differs from torch: then it is OUT.failed.onnx, and
     what was at OUT stays. ValueError for what the run or the network does not have.
     """
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder: expected the path of a file, such as {out / 'model.onnx'}")
+    if out.suffix != ".onnx" or out.is_dir():
+        raise ValueError(f"expected the path of a file NAME.onnx to write, found '{out}'")
     if ncnn:
         check_installed()  # before the export, which takes longer
     run = run if tasks is None else of_tasks(run, [tasks] if isinstance(tasks, str) else tasks)

@@ -15,7 +15,7 @@ from mtl_vision.runtime.arguments import DEPTH_MAPS, ENGINES, NOT_STARTED, make_
 from mtl_vision.runtime.contract import ModelError
 from mtl_vision.runtime.files import read_regular
 from mtl_vision.runtime.images import quiet_decoders
-from mtl_vision.runtime.inputs import collect, read_list, share
+from mtl_vision.runtime.inputs import collect, matching, read_list, share
 from mtl_vision.runtime.model import Model
 from mtl_vision.runtime.pipeline import Summary, run
 from mtl_vision.runtime.providers import open_model, short
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--range takes two numbers of 0 or more, the nearer one first; found {found}")
     try:
         model = open_model(args.model, args.threads, args.provider, args.tasks, args.backend, say)
+        args.paths = [one for path in args.paths for one in ((is_video(path) and matching(path)) or [path])]
         videos = [path for path in args.paths if is_video(path)]
         return _run_videos(args, model, parser.prog) if videos else _run_images(args, model, parser.prog)
     except KeyboardInterrupt:
@@ -100,6 +101,8 @@ def _run_videos(args: argparse.Namespace, model: Model, program: str) -> int:
     for name in ("resume", "shard", "workers"):
         if getattr(args, name):
             raise ValueError(f"a video is done as a whole: leave out --{name}")
+    if args.batch != 1:
+        raise ValueError("a video is done frame by frame: leave out --batch")
     if args.engine != ENGINES[0]:
         raise ValueError(f"a video is done as a whole, by one machine: leave out --engine {args.engine}")
     limits = common_limits(model.manifest, args.range) if args.range or args.full_range else None

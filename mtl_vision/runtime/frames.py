@@ -21,10 +21,10 @@ from mtl_vision.runtime.lens import Lens
 from mtl_vision.runtime.pipeline import Summary, known_names
 from mtl_vision.runtime.predictor import Predictor, prepare
 from mtl_vision.runtime.render import draw, panel_size
-from mtl_vision.runtime.results import Item, Results
+from mtl_vision.runtime.results import Item, Results, expect_free
 from mtl_vision.runtime.steps import OVERVIEW, POINTS, Job, Wanted, attempt, run_network
 from mtl_vision.runtime.terminal import progress, say
-from mtl_vision.runtime.video import Reader, VideoError, is_camera, writing
+from mtl_vision.runtime.video import CODECS, Reader, VideoError, is_camera, writing
 from mtl_vision.runtime.workers import ahead, stopping
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def run_videos(
     plan = Plan(model=model, manifest=model.manifest, out=Path(out), save=kept, lens=lens, **options)
     summary, began = Summary(), time.perf_counter()
     plan.out.mkdir(parents=True, exist_ok=True)
+    expect_free(plan.out, items, [f"{OVERVIEW}{suffix}" for _, suffix in CODECS] if plan.draws else ())
     with Results(plan.out) as results:
         results.start([*items, *(Item(item.path, f"{item.name}/0") for item in items)], None)
         try:

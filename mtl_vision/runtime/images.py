@@ -80,8 +80,8 @@ def read_image(
 ) -> np.ndarray:
     """Read an image file: (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
-    Gray is repeated to three channels, 16 bits are scaled to 8 (value / 257), transparency is laid over `fill`
-    (RGB), the first image of an animation or a multi-page file is taken. OpenCV decodes.
+    Gray is repeated to three channels, 16 bits (and fewer, where the file says so) are scaled to 8, transparency is
+    laid over `fill` (RGB), the first image of an animation or a multi-page file is taken. OpenCV decodes.
     max_pixels: of the image. max_bytes: of memory that reading may take (`default_budget()`).
     Raises ImageError: missing, a folder, unreadable, empty, truncated, no image, float pixels, too large.
     """
@@ -100,6 +100,8 @@ def read_checked(
 def file_size(path: str | os.PathLike[str], most: int) -> int:
     """Bytes of a regular file. Raises ImageError: missing, a folder, a device, empty, more than `most` or MAX_FILE."""
     path, most = Path(path), min(most, MAX_FILE)
+    if "\0" in str(path):
+        raise ImageError("its path has a zero byte")
     try:
         size = path.stat().st_size
         if not path.is_file():
@@ -153,9 +155,12 @@ def decode_rgb(data: bytes, header: Header, fill: tuple[int, int, int], reduce: 
     if is_tiff and _is_flat(pixels) and not headers.can_be_flat(data):
         raise ImageError("its data are damaged: all its pixels would be of one colour")
     # OpenCV turns TIFF itself, and multiplies its 8-bit colours by alpha
-    rgb = _to_rgb(pixels, fill, premultiplied=is_tiff and pixels.dtype == np.uint8)
+    premultiplied = is_tiff and pixels.dtype == np.uint8
+    if header.opaque and pixels.ndim == 3:
+        pixels = np.ascontiguousarray(pixels[..., :3])
+    rgb = _to_rgb(pixels, fill, premultiplied, header.maximum)
     del pixels  # what follows may take as much again
-    return np.ascontiguousarray(rgb if is_tiff else _turn(rgb, _orientation(data)))
+    return np.ascontiguousarray(rgb if is_tiff else _turn(rgb, _orientation(data, header.end)))
 
 
 def reduction(header: Header, enough: float) -> int:
@@ -200,9 +205,9 @@ def quiet_decoders() -> Iterator[None]:
             sys.stderr = python
 
 
-def _orientation(data: bytes) -> int:
-    """The EXIF orientation, 1 (upright) to 8; 1 where none is given or it makes no sense."""
-    exif = _EXIF.search(data)
+def _orientation(data: bytes, end: int | None = None) -> int:
+    """The EXIF orientation, 1 (upright) to 8; 1 where none is given before `end`, or it makes no sense."""
+    exif = _EXIF.search(data, 0, len(data) if end is None else end)
     if exif is None:
         return 1
 
@@ -222,10 +227,13 @@ def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
 
 
-def _to_rgb(pixels: np.ndarray, fill: tuple[int, int, int], premultiplied: bool) -> np.ndarray:
-    """Gray, BGR or BGRA of 8 or 16 bits -> (H, W, 3) uint8 RGB."""
-    if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)  # rounds
+def _to_rgb(
+    pixels: np.ndarray, fill: tuple[int, int, int], premultiplied: bool, maximum: int | None = None
+) -> np.ndarray:
+    """Gray, BGR or BGRA of 8 or 16 bits -> (H, W, 3) uint8 RGB. maximum: the brightest value, if not the type's."""
+    most = maximum or np.iinfo(pixels.dtype).max
+    if most != 255:
+        pixels = cv2.convertScaleAbs(pixels, alpha=255 / most)  # rounds
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels == 4:
         return _over(pixels[..., 2::-1], pixels[..., 3:], fill, premultiplied)

@@ -2,9 +2,11 @@
 
 import os
 import unicodedata
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from glob import has_magic, iglob
 from itertools import count, takewhile
 from pathlib import Path
@@ -39,13 +41,27 @@ def collect(
     """
     out_path = os.path.realpath(out)
     found: dict[str, File] = {}
+    ends_there = cache(written_in)  # what an earlier run wrote there
+    linked = results = 0
+
+    def is_result(path: Path, root: Path) -> bool:
+        below = [*takewhile(lambda folder: folder != root, path.parents), root]
+        ends = (own for folder in below if (own := ends_there(folder)) is not None)
+        return any(path.name.endswith((*own, *written)) for own in ends)
 
     def add(path: Path, root: Path, by_pattern: bool = False) -> None:
+        nonlocal linked, results
         if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises an error for a name that is too long
             real = os.path.realpath(path)
             if not by_pattern:
-                found[real] = (*found.get(real, (path, root))[:2], False)
-            elif path.suffix.lower() in SUFFIXES and not real.startswith(os.path.join(out_path, "")):  # noqa: PTH118
+                before = found.get(real, (path, root))[:2]
+                linked += os.path.abspath(before[0]) != os.path.abspath(path)  # noqa: PTH100
+                found[real] = (*before, False)
+            elif path.suffix.lower() not in SUFFIXES or real.startswith(os.path.join(out_path, "")):  # noqa: PTH118
+                return
+            elif is_result(path, root):
+                results += 1
+            else:
                 found.setdefault(real, (path, root, True))
             return
         if os.path.realpath(path) == out_path and not by_pattern:
@@ -54,7 +70,7 @@ def collect(
             found.setdefault(os.path.realpath(file), (file, root if by_pattern else path, True))
 
     for path in map(Path, paths):
-        if matches := _matches(path):
+        if matches := matching(path):
             for match in matches:
                 add(match, _before_wildcards(path), by_pattern=True)
         else:
@@ -63,6 +79,12 @@ def collect(
         root = _common_folder(paths_of_list)
         for path in paths_of_list:
             add(path, root or path.parent)
+    if results:
+        report(
+            f"{results} results of earlier runs were left out of what a pattern matches (name a file itself to run it)"
+        )
+    if linked:
+        report(f"{linked} files are links to others that are given: each image is done once")
     return _named(list(found.values()), ending, report)
 
 
@@ -72,11 +94,15 @@ def share(items: Iterable[Item], shard: int, count: int) -> list[Item]:
 
 
 def read_list(text: bytes) -> list[Path]:
-    """The paths of a list: one a line, relative ones from where the program was called."""
+    """The paths of a list: one a line, relative ones from where the program was called. Raises ValueError."""
+    text = text.removeprefix(BOM_UTF8)
+    if text.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in text:
+        found = "UTF-16" if text.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "zero bytes, as find -print0 writes them"
+        raise ValueError(f"the list has {found}: expected a path a line, in UTF-8")
     return [Path(os.fsdecode(line)) for line in text.splitlines() if line.strip()]
 
 
-def _matches(pattern: Path) -> list[Path]:
+def matching(pattern: Path) -> list[Path]:
     """What a pattern matches; nothing where it has no wildcard, or is itself the name of a file."""
     if not has_magic(str(pattern)) or os.path.lexists(pattern):
         return []

@@ -15,7 +15,7 @@ from mtl_vision.runtime.headers import MAX_PIXELS
 from mtl_vision.runtime.kinds import Limits
 from mtl_vision.runtime.lens import Lens
 from mtl_vision.runtime.predictor import Predictor, batches
-from mtl_vision.runtime.results import OTHER_MODEL, RESULTS, Item, Line, Results
+from mtl_vision.runtime.results import OTHER_IMAGE, OTHER_MODEL, RESULTS, Item, Line, Results, expect_free
 from mtl_vision.runtime.steps import OVERVIEW, POINTS, Job, Wanted, attempt, endings, run_network
 from mtl_vision.runtime.terminal import progress, say
 from mtl_vision.runtime.workers import ahead, stopping
@@ -111,7 +111,7 @@ def run(
     and the summary says so. Images share a `Budget` of memory: large ones wait for each other, one too large for it
     fails. Raises LockedError when another process writes to `out`, OSError when `out` or `results.jsonl` cannot be
     made, ValueError for an unknown name in `save`, a `batch` below 1, and where no depth or camera is known for points
-    or a lens.
+    or a lens; and where results would replace files of the user's own beside the images (`expect_free`).
     """
     manifest, out = model.manifest, Path(out)
     kept = known_names(manifest, save) or {*(output.name for output in manifest.outputs), OVERVIEW}
@@ -125,11 +125,17 @@ def run(
         budget=Budget(),
     )  # fmt: skip
     identity = model.checksum[:12] or None
+    items, ends = [Item(*item) for item in items], endings(manifest, kept, raw)
+    expect_free(out, items, ends)
     with Results(out, results) as lines:
-        names = endings(manifest, kept, raw) if resume else None
-        left, before = lines.start([Item(*item) for item in items], names, str(lens or Lens()), identity)
+        left, before = lines.start(items, ends if resume else None, str(lens or Lens()), identity)
         if before[OTHER_MODEL] and not quiet:
             say(f"{before[OTHER_MODEL]} images were done with another model: they are done again with this one")
+        if before[OTHER_IMAGE] and not quiet:
+            say(
+                f"{before[OTHER_IMAGE]} results of other images have the same names and are replaced: to keep both, "
+                "give all images in one call, or choose another output folder"
+            )
         summary.before, summary.skipped = before["ok"], before["skipped"]
         jobs = (Job(*item, model=identity) for item in left)
         try:

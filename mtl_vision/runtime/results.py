@@ -18,7 +18,7 @@ from mtl_vision.runtime.lens import MANIFEST, made_with
 from mtl_vision.runtime.lock import LockedError, lock
 
 RESULTS = "results.jsonl"
-OTHER_MODEL = "other model"
+OTHER_MODEL, OTHER_IMAGE = "other model", "other image"
 PATIENCE = 10.0  # seconds that a shard waits for others to begin
 FIRST = 2**16  # bytes of an earlier run's lines that say what it wrote
 Line = dict[str, Any]
@@ -108,7 +108,7 @@ class Results:
         done and whose files are there stay, those of images that were skipped and are not named now, and those of other
         images. camera: what cameras are known from; model: its checksum. What was done with another is done again.
         Returns the items that are left to do, and how many of the others have which status, ok or skipped; with
-        OTHER_MODEL, how many were done with another model.
+        OTHER_MODEL, how many were done with another model; with OTHER_IMAGE, how many results of other images make way.
         """
         for folder in {item.name.rpartition("/")[0] for item in items} if self._alone else ():
             with suppress(OSError):  # there is no such folder yet
@@ -120,14 +120,15 @@ class Results:
             return list(items), Counter()
         named = {item.name: item for item in items}
         done: dict[str, str] = {}
-        other = 0
+        other = replaced = 0
 
         def stays(line: Line) -> bool:
-            nonlocal other
+            nonlocal other, replaced
             item, status = named.get(line["name"]), line.get("status")
             if item is None:
                 return True
-            if line.get("image") != str(item.path):
+            if not _is_same(line.get("image"), item.path):
+                replaced += status == "ok"
                 return False
             finished = status == "ok" and made_with(line) == camera
             finished = finished and all(_is_written(self.out / f"{item.name}.{ending}") for ending in endings)
@@ -139,7 +140,7 @@ class Results:
 
         self._keep(stays)
         left = [item for item in items if item.name not in done]
-        return left, Counter({**Counter(done.values()), OTHER_MODEL: other})
+        return left, Counter({**Counter(done.values()), OTHER_MODEL: other, OTHER_IMAGE: replaced})
 
     def _keep(self, stays: Callable[[Line], bool]) -> None:
         """Drop all lines but those that stay; torn ones never do."""
@@ -169,6 +170,23 @@ class Results:
             raise
 
 
+def expect_free(out: Path, items: Collection[Item], endings: Collection[str]) -> None:
+    """Raises ValueError where results beside the images would replace files of the user's own, such as recorded depth.
+
+    Those are the images themselves, and, in a folder that no run has written to, all files.
+    """
+    top = os.path.join(os.path.abspath(out), "")  # noqa: PTH100, PTH118 - with its last "/"
+    own = {path for item in items if (path := os.path.abspath(item.path)).startswith(top)}  # noqa: PTH100
+    if not own:
+        return
+    new = not any(is_results(name.lower()) for name in os.listdir(out))  # noqa: PTH208
+    for file in (f"{top}{item.name}.{ending}" for item in items for ending in endings):
+        if file in own or (new and os.path.lexists(file)):
+            raise ValueError(
+                f"'{file}' is there, and no earlier run wrote it: choose another output folder, or remove it"
+            )
+
+
 def written_in(folder: Path) -> set[str] | None:
     """How the files end that an earlier run into this folder wrote, as ".depth.png"; None where there was none.
 
@@ -187,6 +205,13 @@ def written_in(folder: Path) -> set[str] | None:
         return None  # another program's
     pairs = [(line["name"], file) for line in lines if isinstance(files := line.get("files"), list) for file in files]
     return {file.removeprefix(name) for name, file in pairs if isinstance(file, str) and file.startswith(f"{name}.")}
+
+
+def _is_same(before: Any, path: Path) -> bool:
+    """Whether an earlier line's image is that of this path, relative or not."""
+    if not isinstance(before, str):
+        return False
+    return before == str(path) or os.path.abspath(before) == os.path.abspath(path)  # noqa: PTH100
 
 
 def _is_written(path: Path) -> bool:

@@ -334,10 +334,22 @@ def test_the_page_of_an_older_file_and_of_odd_figures(run: Trained, forms: dict[
     assert "against" in page(tmp_path / "odd.onnx")
 
 
-def test_a_folder_is_no_place_for_a_file(run: Trained, tmp_path: Path) -> None:
-    """Told before the export, not after it; a single task may be named as it is."""
-    with pytest.raises(ValueError, match=r"is a folder: expected the path of a file, such as .*model.onnx"):
-        exporter.export_run(run, tmp_path)
+@pytest.mark.parametrize("name", [".", "net-0.5", "model"])
+def test_a_file_is_called_name_onnx(run: Trained, tmp_path: Path, name: str) -> None:
+    """Told before the export: of OUT.core.onnx and the like, `net-0.5` would lose its .5."""
+    with pytest.raises(ValueError, match=r"expected the path of a file NAME.onnx to write, found"):
+        exporter.export_run(run, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_single_task_may_be_named_as_it_is(run: Trained, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the run has no 'dept', did you mean 'depth'"):
         exporter.export_run(run, tmp_path / "model.onnx", tasks="dept")
+
+
+def test_an_exported_file_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    assert export_main([str(tmp_path / "m.onnx")]) == 1
+    assert "is an exported model, which takes --web DIR, --ort and --ncnn alone" in capsys.readouterr().err
+    assert export_main(["demo", "--int8"]) == 1
+    assert "demo is an exported model, which takes --web DIR alone" in capsys.readouterr().err

@@ -200,3 +200,46 @@ def test_absurdly_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("mtl_vision.runtime.images.MAX_FILE", 100)
     with pytest.raises(ImageError, match="too large"):
         read_image(save(tmp_path, encoded(Image.fromarray(SMOOTH), "BMP")))
+
+
+def test_values_are_scaled_by_the_brightest_that_the_file_can_have(tmp_path: Path) -> None:
+    """PNM with another maximum than 255 or 65535, as text and binary, gray and colour; JPEG 2000 of 12 bits."""
+    gray = np.array([[0, 5, 10]])
+    expected = np.repeat(np.rint(gray * 25.5).astype(np.uint8)[..., None], 3, 2)
+    wide = np.rint(gray * 102.3).astype(">u2")
+    for data in (
+        b"P2\n3 1\n10\n0 5 10\n",
+        b"P5\n3 1\n10\n" + gray.astype(np.uint8).tobytes(),
+        b"P6\n3 1\n10\n" + np.repeat(gray, 3).astype(np.uint8).tobytes(),
+        b"P2\n3 1\n1023\n" + " ".join(map(str, wide[0])).encode() + b"\n",
+        b"P5\n3 1\n1023\n" + wide.tobytes(),
+        b"P5\n3 1\n65535\n" + (gray * 6553.5).astype(">u2").tobytes(),
+    ):
+        assert np.abs(read_image(save(tmp_path, data)).astype(int) - expected).max() <= 1, data[:20]
+
+
+def test_the_fourth_byte_of_a_bmp_is_opacity_only_where_the_header_says_so(tmp_path: Path) -> None:
+    pixels = np.zeros((2, 4, 4), np.uint8)
+    pixels[..., :3] = 10, 20, 30
+    masks = struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)
+    for alpha, expected in ((None, (30, 20, 10)), (0, (30, 20, 10)), (0xFF000000, FILL)):
+        size = 40 if alpha is None else 56
+        more = b"" if alpha is None else struct.pack("<I", alpha)
+        head = struct.pack("<IiiHHIIiiII", size, 4, 2, 1, 32, 3, 32, 0, 0, 0, 0) + masks + more
+        data = b"BM" + struct.pack("<IHHI", 14 + len(head) + 32, 0, 0, 14 + len(head)) + head + pixels.tobytes()
+        assert (read_image(save(tmp_path, data)) == expected).all(), alpha
+
+
+def test_what_follows_a_jpeg_does_not_turn_it(tmp_path: Path) -> None:
+    """As in files of several pictures, whose first has lost its EXIF data."""
+    image, exif = Image.fromarray(SMOOTH), Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(image, "JPEG", exif=exif.tobytes())
+    plain = encoded(image, "JPEG")
+    assert read_image(save(tmp_path, turned)).shape == (90, 60, 3)
+    assert read_image(save(tmp_path, plain + turned)).shape == (60, 90, 3)
+
+
+def test_a_path_with_a_zero_byte() -> None:
+    with pytest.raises(ImageError, match="its path has a zero byte"):
+        read_image("a\0b.png")

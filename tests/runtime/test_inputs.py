@@ -29,6 +29,13 @@ def infer(model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return lambda *words: main([str(model_file), *words, "--out", "out", "--save", "depth", "--quiet"])
 
 
+@pytest.fixture
+def told(model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Infer:
+    """As `infer`, without --quiet."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: main([str(model_file), *words, "--out", "out", "--save", "depth"])
+
+
 def images(*names: str) -> None:
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +62,46 @@ def test_a_pattern_stands_for_the_images_it_matches(infer: Infer) -> None:
 def test_a_pattern_that_is_a_files_name_is_that_file(infer: Infer) -> None:
     images("in/a[1].png", "in/a1.png")
     assert infer("in/a[1].png") == 0 and names() == ["a[1]"]
+
+
+def test_results_that_a_pattern_matches_are_left_out(
+    infer: Infer, told: Infer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of an earlier run into a folder among the images; a file that only has such a name elsewhere is an image."""
+    images("in/a.png", "in/sub/b.png", "in/c.depth.png")
+    assert infer("in/a.png", "in/sub") == 0
+    Path("out").rename("in/sub/earlier")
+    images("in/sub/earlier/new.png")
+    assert told("in/**/*.png") == 0
+    assert names() == ["a", "c.depth", "sub/b", "sub/earlier/new"]
+    assert "2 results of earlier runs were left out of what a pattern matches" in capfd.readouterr().err
+
+
+def test_links_to_an_image_that_is_given_are_told(told: Infer, capfd: pytest.CaptureFixture[str]) -> None:
+    images("in/a.png")
+    Path("in/link.png").symlink_to("a.png")
+    assert told("in/a.png", "in/link.png", "in/../in/a.png") == 0 and names() == ["a"]
+    assert "1 files are links to others that are given: each image is done once" in capfd.readouterr().err
+
+
+def test_files_of_the_users_own_are_not_replaced(infer: Infer, capfd: pytest.CaptureFixture[str]) -> None:
+    """Beside the images: recorded depth of the same name, and an image that has the name of a result."""
+    images("out/a.png", "out/a.depth.png")
+    mine = Path("out/a.depth.png").read_bytes()
+    assert infer("out/a.png") == 1
+    assert "a.depth.png' is there, and no earlier run wrote it" in capfd.readouterr().err
+    assert Path("out/a.depth.png").read_bytes() == mine and not Path("out", RESULTS).exists()
+    Path("out/a.depth.png").rename("out/b.png")
+    assert infer("out/a.png") == 0 and infer("out/a.png", "--resume") == 0 and infer("out/a.png") == 0
+    assert infer("out/a.png", "out/a.depth.png") == 1, "an image is never replaced, whoever wrote it"
+
+
+def test_results_of_another_image_with_the_same_name(told: Infer, capfd: pytest.CaptureFixture[str]) -> None:
+    images("one/a.png", "two/a.png")
+    assert told("one/a.png") == 0 and told(str(Path("one/a.png").absolute()), "--resume") == 0
+    assert "1 results of other images" not in capfd.readouterr().err
+    assert told("two/a.png", "--resume") == 0
+    assert "1 results of other images have the same names and are replaced" in capfd.readouterr().err
 
 
 def test_depth_maps_that_a_pattern_matches_are_skipped(infer: Infer) -> None:
@@ -97,6 +144,14 @@ def test_a_list_from_standard_input(infer: Infer, monkeypatch: pytest.MonkeyPatc
 
 def test_a_list_may_hold_any_name_of_a_file() -> None:
     assert read_list(b"a\xff.png\n #b\n") == [Path(os.fsdecode(b"a\xff.png")), Path(" #b")]
+
+
+def test_lists_as_other_systems_write_them() -> None:
+    assert read_list(b"\xef\xbb\xbfa.png\r\nb.png\r\n") == [Path("a.png"), Path("b.png")]
+    with pytest.raises(ValueError, match="the list has UTF-16: expected a path a line, in UTF-8"):
+        read_list("a.png\r\n".encode("utf-16"))
+    with pytest.raises(ValueError, match="zero bytes, as find -print0 writes them: expected a path a line"):
+        read_list(b"a.png\0b.png\0")
 
 
 @pytest.mark.parametrize("name", ["pipe", "folder"])

@@ -259,11 +259,31 @@ def test_frames_too_large_for_the_memory_fail_before_they_are_read(infer: Infer)
     assert "expected frames of at most 0.001 megapixels, found 64 x 48" in lines()[0]["error"]
 
 
+def test_a_pattern_stands_for_the_videos_that_it_matches(infer: Infer) -> None:
+    Path("in/sub").mkdir(parents=True)
+    make_video(Path("in/a.avi"), 2)
+    make_video(Path("in/sub/b.avi"), 2)
+    assert infer("in/**/*.avi") == 0
+    assert [line["name"] for line in lines()] == ["a/000000", "a/000001", "b/000000", "b/000001"]
+    before = Path("out/results.jsonl").read_bytes()
+    assert infer("in/*.mp4") == 2 and Path("out/results.jsonl").read_bytes() != before, "one that fails has its line"
+
+
+def test_a_video_of_the_users_own_is_not_replaced(infer: Infer, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
+    make_video(Path("out/a.avi"), 2)
+    for suffix in (".mp4", ".avi"):
+        Path(f"out/a.overview{suffix}").write_bytes(b"mine")
+    assert infer("out/a.avi") == 1 and "is there, and no earlier run wrote it" in capfd.readouterr().err
+    assert Path("out/a.overview.mp4").read_bytes() == b"mine" and not Path("out/results.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["clip.avi", "a.png"], "expected videos alone, found a.png"),
         (["clip.avi", "--resume"], "leave out --resume"),
+        (["clip.avi", "--batch", "2"], "leave out --batch"),
         (["clip.avi", "--shard", "1/2"], "leave out --shard"),
         (["clip.avi", "--save", "albedo"], "no output albedo"),
         (["a.png", "--every", "2"], "are for videos and cameras"),

@@ -15,7 +15,8 @@ class NotAPhotoError(ImageError):
 class Header:
     """width, height: as stored, in pixels. channels (1, 3 or 4), bits (8 to 64): of the decoded array, at most.
 
-    working: bytes of the decoder's own.
+    working: bytes of the decoder's own. maximum: the brightest decoded value, where it is less than the bits allow.
+    opaque: a fourth channel is no opacity. end: of the image's own bytes, where others may follow.
     """
 
     format: str
@@ -24,6 +25,9 @@ class Header:
     channels: int
     bits: int
     working: int = 0
+    maximum: int | None = None
+    opaque: bool = False
+    end: int | None = None
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:

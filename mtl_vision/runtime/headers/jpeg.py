@@ -24,6 +24,7 @@ def jpeg(data: bytes) -> Header:
             raise truncated()
         kind, place, segments = mark[1][0], mark.end(), segments + 1
         if kind == END:
+            end = place
             break
         if kind in (0x01, 0xD8):  # they have no length
             continue
@@ -46,4 +47,4 @@ def jpeg(data: bytes) -> Header:
     # With several scans the coefficients of all channels, 16 bits each, are held until the last
     several = kind in PROGRESSIVE or scans > 1
     working = width * height * channels * 2 if several else 0
-    return Header("JPEG", width, height, min(channels, 3), 8, working)
+    return Header("JPEG", width, height, min(channels, 3), 8, working, end=end)

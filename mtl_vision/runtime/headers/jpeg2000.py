@@ -19,12 +19,13 @@ def jpeg2000(data: bytes) -> Header:
     if marker != SIZE or x0 >= x1 or y0 >= y1 or not tile_w * tile_h or channels not in (1, 2, 3, 4):
         raise damaged(f"no JPEG 2000 has {x1 - x0} x {y1 - y0} pixels of {channels} channels")
     width, height = x1 - x0, y1 - y0
-    bits = 16 if any((data[place + 42 + 3 * i] & 127) >= 8 for i in range(channels)) else 8
+    depth = max((data[place + 42 + 3 * i] & 127) + 1 for i in range(channels))  # bits of a sample
+    bits, maximum = (16, 2 ** min(depth, 16) - 1) if depth > 8 else (8, None)
     tiles = -(-(x1 - tile_x) // tile_w) * -(-(y1 - tile_y) // tile_h)
     samples = width * height * channels
     blocks = samples * _blocks(data, place + 2) + tiles * channels
     working = samples * SAMPLE_BYTES + int(blocks) * BLOCK_BYTES + tiles * TILE_BYTES
-    return Header("JPEG 2000", width, height, 4 if channels == 2 else channels, bits, working)
+    return Header("JPEG 2000", width, height, 4 if channels == 2 else channels, bits, working, maximum)
 
 
 def _codestream(data: bytes) -> int:

@@ -6,6 +6,7 @@ import struct
 from mtl_vision.runtime.headers.base import Header, damaged, truncated
 
 RLE = (1, 2)  # BMP's compressions
+WITH_ALPHA_MASK, ALPHA_MASK = 56, 66  # BMP: bytes of a header that has one, and where it stands
 MOST_PNM = 2**14  # bytes of comments and spaces before a number
 PNM_TOKEN = re.compile(rb"(?:\s|#[^\n\r]*[\n\r])*(\d{1,10})")
 
@@ -25,7 +26,9 @@ def bmp(data: bytes) -> Header:
     row = (width * bits + 31) // 32 * 4
     if compression not in RLE and start + row * abs(height) > len(data):
         raise truncated()
-    return Header("BMP", width, abs(height), 4 if bits == 32 else 3, 8)
+    # the fourth byte is opacity where the header has a mask for it, else it may be anything
+    mask = struct.unpack_from("<I", data, ALPHA_MASK)[0] if size >= WITH_ALPHA_MASK else 0
+    return Header("BMP", width, abs(height), 4 if bits == 32 else 3, 8, opaque=not mask)
 
 
 def gif(data: bytes) -> Header:
@@ -89,4 +92,6 @@ def pnm(data: bytes) -> Header:
     row = {1: width, 4: (width + 7) // 8}.get(kind, width * channels * (size if kind > 3 else 2))
     if place + row * height > len(data) + 1:  # text may end without a space
         raise truncated()
-    return Header("PNM", width, height, channels, 8 * size)
+    # OpenCV scales text of up to 8 bits itself
+    maximum = None if kind in (1, 4) or (kind < 4 and size == 1) else most
+    return Header("PNM", width, height, channels, 8 * size, maximum=maximum)
