@@ -111,7 +111,8 @@ class Manifest:
         return manifest
 
     def only(self, names: Collection[str]) -> Self:
-        """The manifest of these outputs alone, in its own order. Raises ValueError for names that it has not."""
+        """The manifest of these outputs, or of one, alone, in its own order. Raises ValueError for others."""
+        names = [names] if isinstance(names, str) else names
         known = [output.name for output in self.outputs]
         if not names or set(names) - set(known):
             wrong = ", ".join(sorted(set(names) - set(known))) or "none"

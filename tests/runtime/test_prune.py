@@ -71,3 +71,4 @@ def test_unknown_tasks(make_model: Callable[..., Path]) -> None:
         Model(path, tasks=["depth", "albedo"])
     with pytest.raises(ValueError, match="found none"):
         Model(path, tasks=[])
+    assert [output.name for output in Model(path, tasks="depth").manifest.outputs] == ["depth"], "one by its name"
