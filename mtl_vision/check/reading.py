@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
@@ -86,7 +86,24 @@ def missing_files(dataset: FolderDataset) -> list[str]:
         without_image = [path for stem, path in files.items() if stem not in dataset.images]
         found = f"no image belongs to these files of {target}"
         add(found, without_image, "copy the images again from their source, or remove the files")
+        if pairs := misnamed(lacking, without_image):
+            problems.append(
+                f"the names of {len(pairs)} images and their files of {target} do not match, such as "
+                f"{pairs[0][0].stem} and {pairs[0][1].stem}: rename the files of {target}"
+            )
+        if absent := dataset.absent.get(target):
+            problems.append(
+                f"{len(absent)} files of {target} are listed and not there, such as {absent[0]}: correct the list, or "
+                "copy them again from their source"
+            )
     return problems
+
+
+def misnamed(images: Sequence[Path], maps: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Images without a map and maps without an image of one number, written in two ways, as 007 and 7."""
+    numbers = {int(path.stem): path for path in maps if path.stem.isdecimal()}
+    pairs = [(path, numbers[int(path.stem)]) for path in images if path.stem.isdecimal() and int(path.stem) in numbers]
+    return pairs if len(pairs) > 1 else []
 
 
 def read(dataset: FolderDataset, index: int) -> Reading:

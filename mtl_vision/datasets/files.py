@@ -18,17 +18,22 @@ from mtl_vision.datasets.patterns import matching, name_of, scene_of
 from mtl_vision.datasets.text import LONGEST, explained, read_text, shown
 
 Paths = dict[str, Path]
+SHOWN = 8  # names in a folder that an error shows
 FILE = re.compile(rf"(.*?({'|'.join(map(re.escape, SUFFIXES))}))(\s|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """The files of a split by the samples' names. A listed image that is not there keeps its place in `images`."""
+    """The files of a split by the samples' names. A listed image that is not there keeps its place in `images`.
+
+    absent: files of targets that a list names and that are not there.
+    """
 
     stems: list[str]
     images: Paths
     targets: dict[str, Paths]
     scenes: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, list[Path]] = field(default_factory=dict)
     no_list: str | None = None  # the list of the split, where it should be and is not
 
 
@@ -91,6 +96,14 @@ def expect_splits(root: Path, description: Description) -> list[str]:
     """The splits that are there. Raises DataError where none is."""
     if found := splits_there(root, description):
         return found
+    for split, folder in description.splits.items() if description.lists is None else ():
+        if folder not in ("", ".") and (root / folder).is_dir():
+            expected = place(root, description, split, description.image)
+            there = ", ".join(sorted(path.name for path in (root / folder).iterdir())[:SHOWN]) or "nothing"
+            raise DataError(
+                f"{root} has the split '{split}', but not its images: expected {expected}, found {shown(there)}; name "
+                "their folder as 'image' in the description"
+            )
     key = "splits" if description.lists is None else "lists"
     places = shown(", ".join(getattr(description, key).values()))
     published = [
@@ -200,6 +213,8 @@ def _by_columns(root: Path, description: Description, split: str, rows: Sequence
         for name in found.targets.keys() & row.keys():
             if (path := _place_of(row[name], bases)).exists():
                 found.targets[name][stem] = path
+            else:
+                found.absent.setdefault(name, []).append(path)
     return found
 
 

@@ -51,6 +51,7 @@ class FolderDataset:
         self.description = describe(self.root, description)
         found = find_files(self.root, self.description, split)
         self.stems, self.images, self.files, self.scenes = found.stems, found.images, found.targets, found.scenes
+        self.absent = found.absent  # listed files of targets that are not there
         self.faults: dict[str, str] = {}  # of the samples that were left out since they can not be read, by name
         if not self.stems:
             if found.no_list:
@@ -187,7 +188,8 @@ class FolderDataset:
             file = str(file).replace("*", self.stems[0]) if alone else file
             raise DataError(
                 f"no {name} for split '{self.split}': expected {file} and so on, found {_names_in(folder)[:3]}; leave "
-                f"'{name}' out of the description if there is none"
+                f"'{name}' out of the description if there is none, or '{self.split}' out of its 'splits' if only that "
+                "lacks it"
             )
 
 

@@ -15,6 +15,8 @@ from mtl_vision.datasets.files import place
 from mtl_vision.datasets.recognise import Recognised
 from mtl_vision.datasets.text import shown
 
+# formats of images and maps that are not read here
+OTHERS = {".exr", ".npz", ".pfm", ".ppm", ".pgm", ".pnm", ".gif", ".jp2", ".hdr", ".dng", ".heic", ".avif", ".raw"}
 FIRST = 10_000  # entries of a folder that are looked at
 SMALLEST = 16  # pixels of a map's sides; arrays of fewer are poses and the like
 NAMED = 8  # folders
@@ -48,10 +50,19 @@ def unread_maps(root: Path, description: Description, also: Sequence[str] = ()) 
     passed = folders | {parent for folder in folders for parent in folder.parents}
     candidates = {path for path in _beside(root, d, folders) if path not in passed and not deep & set(path.parents)}
     found = {_as_described(path, root, d) for path in candidates if _holds_maps(path)}
+    for folder in folders & read:
+        found |= {_as_described(path, root, d) for path in _inside(folder) if path not in passed and path not in read}
     for folder in folders - read:
         patterns = [path.name for path in read if path.parent == folder]
         found |= {_as_described(folder / kind, root, d) for kind in _kinds(folder, patterns)}
     return sorted(found)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """What lies in a folder that is read and is not: subfolders of maps, and files of formats that are not read."""
+    yield from (path for path in _entries(folder, files=False) if _holds_maps(path))
+    others = {path.suffix.lower() for path in _entries(folder, files=True)} & OTHERS
+    yield from (folder / f"*{suffix}" for suffix in others)
 
 
 def _folder(path: Path, inside: int) -> Path:

@@ -19,7 +19,7 @@ from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.recognise import recognise
 from mtl_vision.datasets.targets import TARGETS
 from mtl_vision.datasets.unread import differences
-from mtl_vision.engine import distributed
+from mtl_vision.engine import checks, distributed
 from mtl_vision.engine.checks import having, share_of_batch, target_names
 from mtl_vision.engine.components import class_of, made, make
 from mtl_vision.loading.augment import Augmentation
@@ -86,6 +86,8 @@ def open_data(config: Config, root: Path) -> tuple[FolderDataset, FolderDataset]
         parts = opened(root, eval_split=config.data.eval_split, **policy)
     for line in differences(root, found) if distributed.rank() == 0 else ():
         print(f"note       {printable(line)}")
+    for line in checks.incomplete(parts[0], target_names(config.tasks)) if distributed.rank() == 0 else ():
+        print(f"note       {line}")
     for part in dict.fromkeys(parts):
         if part.faults and distributed.rank() == 0:
             messages = list(part.faults.values())

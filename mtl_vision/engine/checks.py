@@ -79,6 +79,14 @@ def having(train: FolderDataset, name: str) -> list[int]:
     return [index for index, stem in enumerate(train.stems) if files is None or stem in files]
 
 
+def incomplete(train: FolderDataset, names: list[str]) -> list[str]:
+    """A sentence for each target that not all samples have a file of."""
+    counts = {name: len(having(train, name)) for name in names if name in train.files}
+    return [
+        f"{name} for {count} of {len(train)} training samples" for name, count in counts.items() if count < len(train)
+    ]
+
+
 def check_norm(model: Network, config: Config) -> None:
     """Batch norm needs two values: a single sample whose deepest features are one pixel has but one."""
     alone = distributed.world() == 1 or not config.train.sync_norm
