@@ -156,6 +156,7 @@ def check_folder(root: Path, description: Description, classes: str | None = Non
         report.summaries[name] = summarise(dataset, statistics[name])
         unreadable = [problem for sample in statistics[name].samples for problem in sample.problems]
         report.faults += [Fault("files", problem, name) for problem in missing_files(dataset) + unreadable]
+    report.faults += [Fault("label_ids", text) for text in [labels.one_class(statistics)] if text]
     report.faults += [Fault("overlap", text) for text in overlap.shared(statistics)]
     known = {name: found for name, dataset in report.opened.items() if (found := scenes(dataset))}
     # no fault: some sets are split that way

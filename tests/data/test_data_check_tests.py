@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -276,6 +277,27 @@ def test_ids_by_their_placement(classes: str, count: int, shift: int, with_depth
     assert verdict.state == "fault" and verdict.fix is not None
     fixed = verdict.fix(description).segmentation
     assert fixed is not None and fixed.first == 3 + shift
+
+
+@pytest.mark.parametrize(
+    ("values", "void", "told"),
+    [
+        ([[0, 255]] * 4, 255, "only 'other' occurs: the labels have ids 0 and 255, .* store its pixels as 1"),
+        ([[0], [255], [255], [0, 255]], 255, "only 'other' occurs"),
+        ([[1, 255]] * 4, 255, "only 'wall' occurs: .* store its pixels as 0"),
+        ([[0, 255]] * 3 + [[1]], 255, None),
+        ([[0, 255]] * 3, 255, None),  # few samples may show one class only
+        ([[0]] * 4, 255, None),
+        ([[0, 1]] * 4, 1, None),  # so the description says
+    ],
+)
+def test_masks_whose_second_class_is_read_as_void(values: list[list[int]], void: int, told: str | None):
+    description = replace(FULL, segmentation=LabelFiles(classes=["other", "wall"], void=void))
+    half = len(values) // 2
+    parts = {"train": values[:half], "test": values[half:]}
+    splits = {name: split(*(stored(*ids) for ids in part), description=description) for name, part in parts.items()}
+    found = labels.one_class(splits)
+    assert found is None if told is None else re.search(told, found or "")
 
 
 # splits
