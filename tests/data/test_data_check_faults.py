@@ -113,6 +113,28 @@ def test_depth_that_wraps(root: Path):
     assert fixed is not None and fixed.wraps
 
 
+def test_depth_of_two_units(root: Path):
+    """Every third map as an array of metres, or of 8 bits: the median of all would stay that of a room."""
+    paths = sorted(root.glob("*/depth/*.png"))[::3]
+    for path in paths:
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert stored is not None
+        np.save(path.with_suffix(".npy"), stored.astype(np.float32) / 1000)
+        path.unlink()
+    assert found(root, fix=True) == [("depth_mixed", None)]
+    assert "3 of 8 maps of depth (" in sentences(root) and "m (floats), that of the others" in sentences(root)
+
+
+def test_depth_of_two_depths_of_bits(root: Path):
+    path = min((root / "train/depth").iterdir())
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert stored is not None
+    cv2.imwrite(str(path), np.rint(stored / 9995.5 * 255).astype(np.uint8))
+    assert found(root) == [("depth_mixed", None)]
+    assert "(whole numbers up to 255), that of the others" in sentences(root)
+    assert "or give `depth.scale8`" in sentences(root)
+
+
 def test_a_mirrored_set_whose_normals_were_not_turned(root: Path):
     """One fault hides the other: both are fixed, one after the other."""
     mirror(root, *ALL)

@@ -14,6 +14,7 @@ from data_testing import CAMERA, FULL, SIZE, plane_sample, unit
 
 from mtl_vision.check import depth, labels, normals, overlap
 from mtl_vision.check.mirrored import camera_side, mirrored_maps, mirrored_set, white_frame
+from mtl_vision.check.mixed import mixed
 from mtl_vision.check.reading import Reading, sample_statistics
 from mtl_vision.check.run import changes
 from mtl_vision.check.statistics import UNKNOWN, SampleStatistics, SplitStatistics, Thumbnail
@@ -143,6 +144,23 @@ def jumps(stored: np.ndarray, fmt: DepthFiles) -> int:
     metres = (stored * fmt.scale).astype(np.float32)
     sample = Sample("a", np.zeros((*stored.shape, 3), np.uint8), {"depth": metres})
     return collected(sample, replace(FULL, depth=fmt)).jumps
+
+
+@pytest.mark.parametrize(
+    ("medians", "state"),
+    [
+        ([2.7] * 90 + [0.3] * 10, "fault"),
+        ([2.7] * 99 + [0.3], "ok"),  # a close view
+        ([2.7] * 8 + [27.0], "ok"),
+        ([2.7] * 6 + [27.0] * 2, "fault"),
+        ([1.0, 2.7, 7.2, 3.0, 0.9, 2.4], "ok"),  # NYUv2's extremes
+        ([0.0027, 0.0027, 2.7, 2.7], "fault"),
+        ([2.7, 27.0, 270.0], "unknown"),
+    ],
+)
+def test_maps_of_another_unit_among_the_others(medians: list[float], state: str):
+    samples = [SampleStatistics(str(i), depth=np.linspace(0.5, 1.5, 9) * one) for i, one in enumerate(medians)]
+    assert mixed(split(*samples)).state == state
 
 
 def test_what_wraps_and_what_does_not():
