@@ -33,13 +33,12 @@ def mixed(split: SplitStatistics) -> Verdict:
         return OK
     fmt = split.description.depth
     eight = EIGHT_BITS in types[wrong] and fmt is not None and fmt.full_scale is None
+    todo = "store all in one unit" + ", or give `depth.scale8`, metres a step of those of 8 bits" * eight
     names = _some([sample.stem for sample, bad in zip(known, wrong, strict=True) if bad])
     return fault(
         f"{np.count_nonzero(wrong)} of {len(known)} maps of depth ({names}) have another unit than the others: "
         f"their median is {np.median(medians[wrong]):.3g} m ({_listed(types[wrong])}), that of the others "
-        f"{np.median(medians[~wrong]):.3g} m ({_listed(types[~wrong])}); store all in one unit"
-        + ", or give `depth.scale8`, metres a step of those of 8 bits"
-        * eight
+        f"{np.median(medians[~wrong]):.3g} m ({_listed(types[~wrong])}); {todo}"
     )
 
 
