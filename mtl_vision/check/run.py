@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_vision.check import depth, labels, normals, overlap
+from mtl_vision.check.camera import camera, other_shape
 from mtl_vision.check.mirrored import mirrored_maps, mirrored_samples, mirrored_set
 from mtl_vision.check.mixed import mixed
 from mtl_vision.check.pairs import wrong_pairs
@@ -33,6 +34,7 @@ Test = Callable[[SplitStatistics], Verdict]
 
 # Each by its name in the JSON.
 TESTS: dict[str, Test] = {
+    "camera": camera,
     "depth_reach": depth.reach,
     "depth_wraps": depth.wraps,
     "depth_mixed": mixed,
@@ -80,7 +82,7 @@ def check(
 
     def checked(description: Description) -> Report:
         report = check_folder(root, description, classes, most)
-        report.notes = differences(root, replace(found, description=description))
+        report.notes += differences(root, replace(found, description=description))
         if named in layouts():  # so the user says
             report.faults += [Fault("files", _lacks(named, *missing)) for missing in found.missing.items()]
         print(to_text(report))
@@ -161,6 +163,7 @@ def check_folder(root: Path, description: Description, classes: str | None = Non
         report.summaries[name] = summarise(dataset, statistics[name])
         unreadable = [problem for sample in statistics[name].samples for problem in sample.problems]
         report.faults += [Fault("files", problem, name) for problem in missing_files(dataset) + unreadable]
+    report.notes += [text for text in [other_shape(statistics)] if text]
     report.faults += [Fault("label_ids", text) for text in [labels.one_class(statistics)] if text]
     report.faults += [Fault("overlap", text) for text in overlap.shared(statistics)]
     known = {name: found for name, dataset in report.opened.items() if (found := scenes(dataset))}

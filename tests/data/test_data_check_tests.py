@@ -13,12 +13,15 @@ import pytest
 from data_testing import CAMERA, FULL, SIZE, plane_sample, unit
 
 from mtl_vision.check import depth, labels, normals, overlap
+from mtl_vision.check.camera import camera
 from mtl_vision.check.mirrored import camera_side, mirrored_maps, mirrored_set, white_frame
 from mtl_vision.check.mixed import mixed
 from mtl_vision.check.reading import Reading, sample_statistics
 from mtl_vision.check.run import changes
 from mtl_vision.check.statistics import UNKNOWN, SampleStatistics, SplitStatistics, Thumbnail
-from mtl_vision.datasets.description import DepthFiles, Description, LabelFiles, NormalsFiles
+from mtl_vision.datasets.camera import CAMERAS
+from mtl_vision.datasets.description import DepthFiles, Description, LabelFiles, NormalsFiles, known_description
+from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.sample import Sample
 
 AXES = ("x", "y", "z")
@@ -72,6 +75,37 @@ def test_lengths_of_maps_that_were_made_smaller_are_fine():
     assert normals.length(split(SampleStatistics("a", lengths=edges))).state == "ok"
     assert normals.length(split(SampleStatistics("a", lengths=np.full(100, 1.2)))).state == "fault"
     assert normals.length(split(SampleStatistics("a"))).state == "unknown"
+
+
+# the camera
+
+
+@pytest.mark.parametrize(
+    ("changed", "state"),
+    [
+        ({}, "ok"),
+        ({"height": 1440, "width": 1920}, "fault"),  # the centre
+        ({"fx": 3000, "fy": 3000}, "fault"),  # 12 degrees
+        ({"fx": 120}, "fault"),  # 139 degrees
+        ({"cx": 150}, "fault"),
+        ({"cy": 370}, "fault"),
+        ({"fx": 1200, "cx": 180, "cy": 330}, "ok"),
+    ],
+)
+def test_cameras_that_there_are(changed: dict[str, float], state: str):
+    described = replace(FULL, intrinsics={**CAMERAS["nyuv2"], **changed})
+    assert camera(split(description=described)).state == state
+
+
+def test_a_described_crop_may_lie_anywhere():
+    crop = {"top": 300, "left": 500, "height": 100, "width": 120}
+    described = replace(FULL, intrinsics=CAMERAS["nyuv2"], crop=crop)
+    assert camera(split(description=described)).state == "ok"
+
+
+@pytest.mark.parametrize("layout", [name for name, one in layouts().items() if "intrinsics" in one.description])
+def test_the_cameras_of_known_layouts(layout: str):
+    assert camera(split(description=known_description(layout))).state == "ok"
 
 
 # depth
