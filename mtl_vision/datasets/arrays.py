@@ -14,7 +14,7 @@ import scipy.io
 from PIL import Image
 
 from mtl_vision.datasets import DataError
-from mtl_vision.datasets.hdf5 import read_hdf5
+from mtl_vision.datasets.hdf5 import NAME_IT, read_hdf5
 from mtl_vision.datasets.text import shown
 from mtl_vision.runtime import headers
 from mtl_vision.runtime.files import read_regular
@@ -49,12 +49,15 @@ def read_values(path: Path, key: str | None = None, ids: bool = False) -> np.nda
     return array
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """An image (H, W, 3) uint8 RGB; numbers of array files are uint8, or floats from 0 to 1."""
+def read_rgb(path: Path, key: str | None = None) -> np.ndarray:
+    """An image (H, W, 3) uint8 RGB; numbers of array files are uint8, or floats from 0 to 1; key: as in `read_values`.
+
+    Raises DataError that names the file.
+    """
     if path.suffix.lower() not in ARRAYS:
         with reading(path, "image"):
             return read_image(path)
-    array = read_values(path)
+    array = read_values(path, key)
     if array.ndim != 3 or array.shape[2] != 3 or (array.dtype.kind != "f" and array.dtype != np.uint8):
         found = f"{array.dtype} of shape {array.shape}"
         raise DataError(f"{path}: expected an image (H, W, 3) of uint8, or of floats from 0 to 1; found {found}")
@@ -126,7 +129,7 @@ def read_mat(data: bytes, key: str | None) -> np.ndarray:
         name = key or (names[0] if len(names) == 1 else None)
         if name not in names:
             wanted = f"the variable '{key}'" if key else "one variable"
-            raise DataError(f"expected {wanted}, found {shown(str(names))}; name it as 'key' in the description")
+            raise DataError(f"expected {wanted}, found {shown(str(names))}; {NAME_IT}")
         shape, kind = known[name]
         if kind not in NUMBERS or math.prod(shape) > MOST:
             raise DataError(f"expected numbers as the variable '{name}', found {kind} of shape {shape}")
