@@ -14,6 +14,7 @@ from mtl_vision.datasets.description import LabelFiles
 from mtl_vision.runtime.kinds import IGNORE
 
 MIN_PIXELS = 200  # at 160 of width, from which the placement of an id is known
+FEW = 4  # samples with labels; fewer may all show one class
 LARGE = 0.08  # of all pixels; an absent floor is no sign, unless another id is one and as large as this
 
 
@@ -66,6 +67,24 @@ def ids(split: SplitStatistics) -> Verdict:
     todo = "most likely" if shift is None else "set"
     text += f"; {todo} `segmentation.first: {first}` and `segmentation.void: {void}`"
     return fault(text, None if shift is None else set_keys("segmentation", first=first, void=void))
+
+
+def one_class(splits: Mapping[str, SplitStatistics]) -> str | None:
+    """A sentence where void is most likely a class: of several classes one occurs in all the splits, beside void."""
+    samples = [sample.values for split in splits.values() for sample in split.samples if sample.values]
+    fmt = next((split.description.segmentation for split in splits.values()), None)
+    values = set().union(*samples)
+    if fmt is None or len(samples) < FEW or len(values) != 2 or fmt.void not in values or unknown_ids(values, fmt):
+        return None
+    names, (only,) = fmt.class_set().names, values - {fmt.void}
+    unused = [value for value in range(fmt.first, fmt.first + len(names)) if value not in values]
+    if not unused:
+        return None
+    return (
+        f"of {len(names)} classes only '{names[only - fmt.first]}' occurs: the labels have ids {only} and {fmt.void}, "
+        f"and {fmt.void} is read as void; where it is a class, store its pixels as {unused[0]}, where it is not, name "
+        "the one class alone in segmentation.classes"
+    )
 
 
 def _void(values: Iterable[int], fmt: LabelFiles, first: int) -> int | None:

@@ -7,6 +7,8 @@ import numpy as np
 from mtl_vision.check.statistics import OK, UNKNOWN, SplitStatistics, Thumbnail, Verdict, fault, set_keys
 from mtl_vision.datasets.axes import Maps, both, compare, median_degrees
 
+TILTED = 10.0  # degrees; 4 in rooms and NYUv2 (6 in a single small one), 10 to 16 with twice or half the focal length
+
 
 def frame(split: SplitStatistics) -> Verdict:
     """Whether the stored normals fit those of the depth, else which of the 48 signed permutations of axes does."""
@@ -25,6 +27,12 @@ def frame(split: SplitStatistics) -> Verdict:
             f"{found}, and {best:.0f} with the axes that fit best, [{', '.join(axes)}], where about 4 are expected: "
             "the depth is inverted, or a disparity, or depth and normals are of different images, or damaged; see the "
             "contact sheet"
+        )
+    if state == "fit" and degrees > TILTED and split.description.intrinsics is not None:
+        return Verdict(
+            "unknown",
+            f"whether `intrinsics` are those of the images: {found}, where about 4 are expected, and with no other "
+            "axes are they nearer; fx and fy of another image size would do that, a tilted frame, or noise",
         )
     if state == "fit":
         return OK

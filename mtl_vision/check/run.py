@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mtl_vision.check import depth, labels, normals, overlap
+from mtl_vision.check.camera import camera, other_shape
 from mtl_vision.check.mirrored import mirrored_maps, mirrored_samples, mirrored_set
+from mtl_vision.check.mixed import mixed
 from mtl_vision.check.pairs import wrong_pairs
 from mtl_vision.check.reading import collect, missing_files, open_split
 from mtl_vision.check.registered import registration
@@ -32,9 +34,11 @@ Test = Callable[[SplitStatistics], Verdict]
 
 # Each by its name in the JSON.
 TESTS: dict[str, Test] = {
-    "depth_unit": depth.unit,
+    "camera": camera,
     "depth_reach": depth.reach,
     "depth_wraps": depth.wraps,
+    "depth_mixed": mixed,
+    "depth_unit": depth.unit,
     "label_ids": labels.ids,
     "normals_frame": normals.frame,
     "normals_length": normals.length,
@@ -44,8 +48,11 @@ TESTS: dict[str, Test] = {
     "registration": registration,
     "mirrored_set": mirrored_set,
 }
-# What a fault leaves unknown: maps that are mirrored against each other are not registered, and fit no image.
+# What a fault leaves unknown: maps that are mirrored against each other are not registered, and fit no image; one unit
+# for maps of several is right for some of them.
 HIDDEN_BY = {
+    "depth_mixed": {"depth_wraps"},
+    "depth_unit": {"depth_mixed"},
     "wrong_pairs": {"mirrored_maps"},
     "mirrored_samples": {"wrong_pairs"},
     "registration": {"mirrored_maps", "mirrored_samples", "wrong_pairs"},
@@ -75,7 +82,7 @@ def check(
 
     def checked(description: Description) -> Report:
         report = check_folder(root, description, classes, most)
-        report.notes = differences(root, replace(found, description=description))
+        report.notes += differences(root, replace(found, description=description))
         if named in layouts():  # so the user says
             report.faults += [Fault("files", _lacks(named, *missing)) for missing in found.missing.items()]
         print(to_text(report))
@@ -156,6 +163,8 @@ def check_folder(root: Path, description: Description, classes: str | None = Non
         report.summaries[name] = summarise(dataset, statistics[name])
         unreadable = [problem for sample in statistics[name].samples for problem in sample.problems]
         report.faults += [Fault("files", problem, name) for problem in missing_files(dataset) + unreadable]
+    report.notes += [text for text in [other_shape(statistics)] if text]
+    report.faults += [Fault("label_ids", text) for text in [labels.one_class(statistics)] if text]
     report.faults += [Fault("overlap", text) for text in overlap.shared(statistics)]
     known = {name: found for name, dataset in report.opened.items() if (found := scenes(dataset))}
     # no fault: some sets are split that way

@@ -14,7 +14,7 @@ import scipy.io
 from PIL import Image
 
 from mtl_vision.datasets import DataError
-from mtl_vision.datasets.hdf5 import read_hdf5
+from mtl_vision.datasets.hdf5 import NAME_IT, read_hdf5
 from mtl_vision.datasets.text import shown
 from mtl_vision.runtime import headers
 from mtl_vision.runtime.files import read_regular
@@ -27,19 +27,21 @@ MOST = 2**28  # bytes of a file, and of the values in it, which may be of four b
 HEADER = 1024  # bytes of a .npy file's header: numpy writes 128
 NUMBERS = {"double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 COMPRESSED = 15  # the type of a compressed element of a .mat file
+STRETCHED = {1: 255, 2: 85, 4: 17}  # by what OpenCV multiplies a grey PNG's values of so many bits
 
 
-def read_values(path: Path, key: str | None = None) -> np.ndarray:
+def read_values(path: Path, key: str | None = None, ids: bool = False) -> np.ndarray:
     """The values as they are stored: (H, W) or (H, W, 3), colours in the order RGB, any type of number.
 
-    key: the variable of a .mat or HDF5 file; not needed where it holds one only. Raises DataError that names the file.
+    key: the variable of a .mat or HDF5 file; not needed where it holds one only. ids: grey PNGs of less than 8 bits
+    hold ids as they are (1 bit: 0 and 1); else they are grey from 0 to 255. Raises DataError that names the file.
     """
     suffix = path.suffix.lower()
     with reading(path, f"{suffix} file" if suffix in ARRAYS else "image"):
         data = read_regular(path, MOST)
         if not data:
             raise DataError("the file is empty; replace it, or remove its sample")
-        array = _array(data, suffix, key) if suffix in ARRAYS else _map_image(data)
+        array = _array(data, suffix, key) if suffix in ARRAYS else _map_image(data, ids)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.dtype.kind not in "uif" or array.ndim not in (2, 3) or array.size == 0:
@@ -47,12 +49,15 @@ def read_values(path: Path, key: str | None = None) -> np.ndarray:
     return array
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """An image (H, W, 3) uint8 RGB; numbers of array files are uint8, or floats from 0 to 1."""
+def read_rgb(path: Path, key: str | None = None) -> np.ndarray:
+    """An image (H, W, 3) uint8 RGB; numbers of array files are uint8, or floats from 0 to 1; key: as in `read_values`.
+
+    Raises DataError that names the file.
+    """
     if path.suffix.lower() not in ARRAYS:
         with reading(path, "image"):
             return read_image(path)
-    array = read_values(path)
+    array = read_values(path, key)
     if array.ndim != 3 or array.shape[2] != 3 or (array.dtype.kind != "f" and array.dtype != np.uint8):
         found = f"{array.dtype} of shape {array.shape}"
         raise DataError(f"{path}: expected an image (H, W, 3) of uint8, or of floats from 0 to 1; found {found}")
@@ -79,11 +84,13 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise DataError(f"{path}: not a readable {what} ({found}); replace it, or remove its sample") from error
 
 
-def _map_image(data: bytes) -> np.ndarray:
+def _map_image(data: bytes, ids: bool) -> np.ndarray:
     header = headers.check(data, max_bytes=4 * MOST, max_pixels=MOST // 4)
     if header.format == "PNG" and data[25:26] == b"\x03":  # a palette's ids, which OpenCV would give as colours
         return np.array(Image.open(io.BytesIO(headers.bare(data))))
     array = decode(data, header)
+    if ids and header.format == "PNG" and array.ndim == 2:
+        array //= STRETCHED.get(data[24], 1)  # the header's bits a value
     return array[..., ::-1] if array.ndim == 3 and array.shape[2] == 3 else array
 
 
@@ -122,7 +129,7 @@ def read_mat(data: bytes, key: str | None) -> np.ndarray:
         name = key or (names[0] if len(names) == 1 else None)
         if name not in names:
             wanted = f"the variable '{key}'" if key else "one variable"
-            raise DataError(f"expected {wanted}, found {shown(str(names))}; name it as 'key' in the description")
+            raise DataError(f"expected {wanted}, found {shown(str(names))}; {NAME_IT}")
         shape, kind = known[name]
         if kind not in NUMBERS or math.prod(shape) > MOST:
             raise DataError(f"expected numbers as the variable '{name}', found {kind} of shape {shape}")

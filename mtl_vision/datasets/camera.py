@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,6 +13,10 @@ CAMERAS = {
     # the colour camera of NYUv2, from the toolbox of Silberman et al.
     "nyuv2": {"fx": 518.857901, "fy": 519.469611, "cx": 325.582449, "cy": 253.736166, "height": 480, "width": 640},
 }
+
+# What cameras of rooms are like, before any crop that is described: phones and RGB-D sensors see 40 to 90 degrees
+VIEW = (20.0, 130.0)  # degrees along the longer side
+CENTRE = (0.25, 0.75)  # of width and height, where the optical axis is
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,20 @@ def crop_camera(known: dict[str, float], crop: dict[str, int]) -> dict[str, floa
     """The camera of a part of its images; crop: top, left, height and width, in pixels of the camera's images."""
     moved = {"cx": known["cx"] - crop["left"], "cy": known["cy"] - crop["top"]}
     return {**known, **moved, "height": crop["height"], "width": crop["width"]}
+
+
+def unlikely(known: dict[str, float]) -> str | None:
+    """What is odd about a camera (as `camera_at` takes it), in a sentence: its field of view, or its centre."""
+    degrees = math.degrees(2 * math.atan(max(known["width"] / known["fx"], known["height"] / known["fy"]) / 2))
+    across, down = (known["cx"] + 0.5) / known["width"], (known["cy"] + 0.5) / known["height"]
+    if VIEW[0] <= degrees <= VIEW[1] and all(CENTRE[0] <= place <= CENTRE[1] for place in (across, down)):
+        return None
+    return (
+        f"by the intrinsics, images of {known['height']:g}x{known['width']:g} (height x width) show {degrees:.0f} "
+        f"degrees along the longer side, and their optical axis is at {across:.0%} of the width and {down:.0%} of the "
+        f"height: expected {VIEW[0]:g} to {VIEW[1]:g} degrees, and {CENTRE[0]:.0%} to {CENTRE[1]:.0%}; give the height "
+        "and width of the images that fx, fy, cx and cy are for, and `crop` where the images are a part of those"
+    )
 
 
 @lru_cache(maxsize=1)

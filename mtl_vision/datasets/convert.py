@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from mtl_vision.datasets.camera import CAMERAS
 from mtl_vision.datasets.description import DataError, Description
 from mtl_vision.datasets.doubts import doubts, warn
@@ -12,6 +14,7 @@ from mtl_vision.datasets.nyuv2_mat import NYUv2Mat
 from mtl_vision.datasets.sample import Sample
 from mtl_vision.datasets.splits import readable_part
 from mtl_vision.datasets.targets import DepthFiles, InstancesFiles, LabelFiles, NormalsFiles
+from mtl_vision.datasets.targets.depth import fits
 from mtl_vision.datasets.write import FolderWriter, stem_of
 from mtl_vision.runtime.kinds import Size
 
@@ -52,7 +55,8 @@ def convert_folder(
     """A folder as its description says, to the canonical one at `out`; derived normals are stored. Returns a count.
 
     classes: nyu13 or nyu40 to store the labels in that set; size: (H, W) to store at; on_error: skip leaves out the
-    samples that can not be read, and prints why. What is most likely misread is said before and after, on stderr.
+    samples that can not be read, and prints why. What is most likely misread is said before and after, on stderr, and
+    in how many samples depth was too far for 16 bits, which is stored as none.
     """
     if classes is not None and described.segmentation is None:
         raise DataError(f"classes is {classes}: {root} has no labels; leave it out")
@@ -78,13 +82,15 @@ def convert_folder(
     scenes = {stem: source.scenes[stem] for source in sources for stem in source.stems if stem in source.scenes}
     if shortened := sum(stem_of(source.stems[index]) != source.stems[index] for source, index in places):
         print(f"{shortened} names are too long for a file: shortened, with a hash at their end")
+    far: list[float] = []
     with FolderWriter(out, description, scenes) as writer:
 
         def store(number: int) -> None:
             source, index = places[number]
-            writer.write(source.split, _resized(source[index], size))
+            writer.write(source.split, _storable(_resized(source[index], size), far))
 
         in_threads(store, len(places), "converting")
+    found += _too_far(far, len(places))
     warn(found)  # once more: what was said first may have scrolled away
     return len(places)
 
@@ -113,13 +119,15 @@ def convert_mat(
         instances=InstancesFiles() if source.has_instances else None,
         intrinsics=CAMERAS["nyuv2"],
     )
+    far: list[float] = []
     with FolderWriter(out, description, source.scenes) as writer:
 
         def store(index: int) -> None:
             split, sample = source[index]
-            writer.write(split, _resized(sample, size))
+            writer.write(split, _storable(_resized(sample, size), far))
 
         in_threads(store, len(source), "converting")
+    warn(_too_far(far, len(source)))
     return len(source)
 
 
@@ -133,3 +141,22 @@ def _resized(sample: Sample, size: Size | None) -> Sample:
             f"it that aspect ratio, such as {size[0]}x{round(size[0] * width / height)}"
         )
     return sample.resized(size)
+
+
+def _storable(sample: Sample, far: list[float]) -> Sample:
+    """The sample without depth that 16 bits of millimetres do not hold; far: gets the greatest such, metres."""
+    depth = sample.targets.get("depth")
+    if depth is None or (held := fits(depth, DepthFiles())).all():
+        return sample
+    far.append(float(depth.max()))
+    return replace(sample, targets={**sample.targets, "depth": np.where(held, depth, np.float32(0))})
+
+
+def _too_far(far: list[float], count: int) -> list[str]:
+    """A sentence where samples had depth that was not stored."""
+    if not far:
+        return []
+    return [
+        f"{len(far)} of {count} samples have depth beyond 65.535 m (up to {max(far):.4g} m), the most that 16 bits of "
+        "millimetres hold: it was stored as none; train on the source itself to keep it"
+    ]

@@ -56,8 +56,9 @@ class Description:
     pattern, whose stars are the sample's name. lists: for each split, a file that lists its samples; columns: what the
     columns of its lines hold. numbered: the files have NYUv2's official numbers, the first of which is this one, and
     the official split. match: names are times, paired where they are nearer than so many seconds. mirrored: the files
-    are mirrored left to right. fit: images and maps are resized to the first map. scenes: a file of lines "sample
-    scene". intrinsics: the pictures' camera; with crop, that of the images which the pictures are a part of.
+    are mirrored left to right. image_key: variable of images in .mat and HDF5 files. fit: images and maps are resized
+    to the first map. scenes: a file of lines "sample scene". intrinsics: the pictures' camera; with crop, that of the
+    images which the pictures are a part of.
     """
 
     source: str = "not stated"
@@ -71,6 +72,7 @@ class Description:
     mirrored: bool = False
     fit: bool = False
     image: schema.Folder = "rgb"
+    image_key: schema.Variable | None = None
     depth: DepthFiles | None = None
     normals: NormalsFiles | None = None
     segmentation: LabelFiles | None = None

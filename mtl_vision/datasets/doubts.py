@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from mtl_vision.datasets import DataError
 from mtl_vision.datasets.axes import FRAMES, Maps, compare, small_maps
+from mtl_vision.datasets.camera import unlikely
 from mtl_vision.datasets.files import spread
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.sentinel import sentinels, tail
@@ -53,8 +54,14 @@ def depth_marks(source: FolderDataset) -> str | None:
     return f"in a few frames {'; '.join(sentences)}" if sentences else None
 
 
+def camera(source: FolderDataset) -> str | None:
+    """Intrinsics that no camera of rooms has."""
+    known = source.description.intrinsics
+    return None if known is None else unlikely(known)
+
+
 # Each looks at a split, and gives a sentence that says what was found and what to do, or None.
-DOUBTS: tuple[Callable[[FolderDataset], str | None], ...] = (normals_frame, depth_marks)
+DOUBTS: tuple[Callable[[FolderDataset], str | None], ...] = (camera, normals_frame, depth_marks)
 
 
 def doubts(source: FolderDataset) -> list[str]:

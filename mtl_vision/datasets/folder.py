@@ -108,7 +108,7 @@ class FolderDataset:
     def __getitem__(self, index: int) -> Sample:
         """Read one sample. Raises DataError that names the file."""
         stem = self.stems[index]
-        image = read_rgb(self.images[stem])
+        image = read_rgb(self.images[stem], self.description.image_key)
         if self.description.mirrored:
             image = np.ascontiguousarray(image[:, ::-1])
         crop = self.description.crop

@@ -11,6 +11,7 @@ from mtl_vision.datasets.text import shown
 
 CHUNKS = 2**12  # pieces of one dataset
 GZIP, SHUFFLE, CHECKSUM = 1, 2, 3  # HDF5's numbers of the filters that are read; others may come from plugins
+NAME_IT = "name it as 'key' of the target in the description, as 'image_key' where it is the image"
 FILTERS = [list(kept) for kept in ((), (GZIP,), (SHUFFLE,), (SHUFFLE, GZIP))]
 
 
@@ -25,7 +26,7 @@ def read_hdf5(data: bytes, key: str | None, most: int) -> np.ndarray:
         found = _inside(file, names[0]) if len(names) == 1 else None
         if not isinstance(found, h5py.Dataset):
             wanted = f"the dataset '{shown(key)}'" if key else "one dataset"
-            raise DataError(f"expected {wanted}, found {shown(str(there))}; name it as 'key' in the description")
+            raise DataError(f"expected {wanted}, found {shown(str(there))}; {NAME_IT}")
         _expect_readable(found, most)
         return found[()]
 

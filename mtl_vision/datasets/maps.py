@@ -15,7 +15,7 @@ from mtl_vision.datasets.targets import kind_of, target_of
 
 def read_stored(path: Path, name: str, description: Description) -> np.ndarray:
     """A target's file as it is, (H, W) or (H, W, 3) of any type. Raises DataError that names the file."""
-    return read_values(path, getattr(description.section(name), "key", None))
+    return read_values(path, getattr(description.section(name), "key", None), target_of(name).kind == "label_map")
 
 
 def read_map(

@@ -6,11 +6,14 @@ same shape, uint8 numbers within a class, scenes (1, 1449) references to texts. 
 numbers.
 """
 
+import io
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import h5py
 import numpy as np
+import scipy.io
 
 from mtl_vision.datasets.arrays import MOST, read_mat, reading
 from mtl_vision.datasets.camera import CAMERAS, camera_at
@@ -57,9 +60,11 @@ class NYUv2Mat:
                 raise DataError(f"no HDF5 file ({error}); expected {MAT}") from error
             self.has_instances = "instances" in self.file
             self._expect_maps()
-            self.scenes = self._scenes() if "scenes" in self.file else {}
+            scenes = self._scenes() if "scenes" in self.file else {}
         self.table = label_table("nyu894", classes, first=1, void=0)
-        self.test = _test_indices(splits, len(self))
+        self.train, self.test = _published(self.count) if splits is None else _given(splits, self.count)
+        self.frames = sorted(self.train | self.test)  # 1-based numbers of those that have a split
+        self.scenes = {name: scene for name, scene in scenes.items() if int(name) in self.train | self.test}
 
     def _expect_maps(self) -> None:
         """Raises DataError where the maps are not those of the published file, or not in the file itself."""
@@ -90,8 +95,8 @@ class NYUv2Mat:
     def _scenes(self) -> dict[str, str]:
         """By the frames' names. MATLAB keeps a cell of texts as references to arrays of character codes."""
         cell = self._inside("scenes")
-        if cell is None or cell.dtype != h5py.ref_dtype or cell.size != len(self):
-            raise DataError(f"expected a reference for each of the {len(self)} frames as 'scenes'")
+        if cell is None or cell.dtype != h5py.ref_dtype or cell.size != self.count:
+            raise DataError(f"expected a reference for each of the {self.count} frames as 'scenes'")
         scenes: dict[str, str] = {}
         for number, text in enumerate(map(self._inside, cell[()].ravel()), 1):
             if text is None or text.dtype.kind != "u" or not text.shape or text.size > SCENE:  # type: ignore[operator]
@@ -100,6 +105,11 @@ class NYUv2Mat:
         return scenes
 
     def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def count(self) -> int:
+        """How many frames the file has, with those of no split."""
         return int(self._dataset("images").shape[0])
 
     def _dataset(self, key: str) -> h5py.Dataset:
@@ -111,13 +121,13 @@ class NYUv2Mat:
         return np.ascontiguousarray(self._dataset(key)[index].T)  # (3, W, H) becomes (H, W, 3)
 
     def __getitem__(self, index: int) -> tuple[str, Sample]:
-        """One frame, 0-based; its name is the official 1-based number. Raises DataError."""
-        if index >= len(self):
-            raise IndexError(index)
+        """One of the frames that have a split; its name is the official 1-based number. Raises DataError."""
+        number = self.frames[index]
         with reading(self.path, MAT):
-            return self._read(index)
+            return "test" if number in self.test else "train", self._read(number)
 
-    def _read(self, index: int) -> tuple[str, Sample]:
+    def _read(self, number: int) -> Sample:
+        index = number - 1
         image, labels = self._map("images", index), self._map("labels", index)
         depth = self._map(self.depths, index).astype(np.float32)
         depth[~((depth > 0) & (depth <= FARTHEST))] = 0
@@ -127,8 +137,7 @@ class NYUv2Mat:
             targets["normals"] = normals_from_depth(depth, camera)
         if self.has_instances:
             targets["instances"] = _renumbered(labels, self._map("instances", index))
-        split = "test" if index + 1 in self.test else "train"
-        return split, Sample(f"{index + 1:04d}", image, targets, camera)
+        return Sample(f"{number:04d}", image, targets, camera)
 
 
 def _renumbered(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -139,13 +148,38 @@ def _renumbered(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return order.astype(np.uint8)[inverse].reshape(labels.shape)
 
 
-def _test_indices(splits: Path | None, count: int) -> set[int]:
-    """1-based numbers of the test frames: from splits.mat, else the published ones, which are for the full set."""
-    if splits is not None:
-        try:
-            return {int(i) for i in read_mat(read_regular(splits, MOST), "testNdxs").ravel()}
-        except Exception as error:  # scipy raises many types of error for other files
-            raise DataError(f"{splits}: expected the official splits.mat with testNdxs ({error!r})") from error
+def _published(count: int) -> tuple[set[int], set[int]]:
+    """The 1-based numbers of the frames for training and for testing, as published for the full set."""
     if count != 1449:
         raise DataError(f"the set has {count} frames, the published split is for 1449: give splits.mat as splits")
-    return set(facts()["test_indices"])
+    test = set(facts()["test_indices"])
+    return set(range(1, count + 1)) - test, test
+
+
+def _given(path: Path, count: int) -> tuple[set[int], set[int]]:
+    """The same from a splits.mat. A frame in neither list has no split; without trainNdxs all others are for training.
+
+    Raises DataError for a number that is no frame, or in both lists.
+    """
+    try:
+        data = read_regular(path, MOST)
+        test = _numbers(data, "testNdxs")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # scipy warns of names that it knows twice
+            has_train = any(name == "trainNdxs" for name, *_ in scipy.io.whosmat(io.BytesIO(data)))
+        train = _numbers(data, "trainNdxs") if has_train else set(range(1, count + 1)) - test
+    except Exception as error:  # scipy raises many types of error for other files
+        raise DataError(f"{path}: expected the official splits.mat with testNdxs ({error!r})") from error
+    if odd := sorted(n for n in train | test if not 1 <= n <= count):
+        raise DataError(f"{path}: expected numbers of frames from 1 to {count}, found {odd[0]}; take the set's own")
+    if both := sorted(train & test):
+        raise DataError(f"{path}: frame {both[0]} is in trainNdxs and in testNdxs: expected it in one; correct them")
+    return train, test
+
+
+def _numbers(data: bytes, key: str) -> set[int]:
+    """The whole numbers of a variable of a .mat file."""
+    found = read_mat(data, key).ravel()
+    if (found != found.astype(np.int64)).any():
+        raise DataError(f"expected whole numbers as the variable '{key}'")
+    return set(found.astype(np.int64).tolist())

@@ -123,7 +123,8 @@ def _is_whole(description: Description, found: Sequence[SplitFiles]) -> bool:
     if description.crop is None or description.intrinsics is None or first is None:
         return False
     with suppress(DataError):  # reading the sample raises it again
-        return read_rgb(first).shape[:2] == (description.intrinsics["height"], description.intrinsics["width"])
+        whole = description.intrinsics["height"], description.intrinsics["width"]
+        return read_rgb(first, description.image_key).shape[:2] == whole
     return False
 
 

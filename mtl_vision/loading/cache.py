@@ -29,7 +29,7 @@ from mtl_vision.runtime.files import FULL, atomic_folder
 from mtl_vision.runtime.kinds import Size
 
 NAME = 24  # letters of a data set's and of a split's name that a copy's folder has
-VERSION = 6  # raise it when what is read or how it is stored changes: old copies are then made anew
+VERSION = 7  # raise it when what is read or how it is stored changes: old copies are then made anew
 Shapes = Mapping[str, tuple[Any, tuple[int, ...]]]  # name -> type and shape
 
 

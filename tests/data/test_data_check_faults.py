@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 from breaking import (
     SPLITS,
     change,
+    describe,
     described_axes,
     described_labels,
     forty_classes,
@@ -24,8 +26,9 @@ from breaking import (
 )
 from data_testing import cut_short
 
+from mtl_vision import prepare
 from mtl_vision.check.run import check
-from mtl_vision.datasets.description import read_description
+from mtl_vision.datasets.description import Description, read_description
 
 ALL = ("rgb", "depth", "normals", "label")
 
@@ -111,6 +114,59 @@ def test_depth_that_wraps(root: Path):
     assert found(root, fix=True) == []
     fixed = read_description(root / "dataset.yaml").depth
     assert fixed is not None and fixed.wraps
+
+
+def test_depth_of_two_units(root: Path):
+    """Every third map as an array of metres, or of 8 bits: the median of all would stay that of a room."""
+    paths = sorted(root.glob("*/depth/*.png"))[::3]
+    for path in paths:
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert stored is not None
+        np.save(path.with_suffix(".npy"), stored.astype(np.float32) / 1000)
+        path.unlink()
+    assert found(root, fix=True) == [("depth_mixed", None)]
+    assert "3 of 8 maps of depth (" in sentences(root) and "m (floats), that of the others" in sentences(root)
+
+
+def test_depth_of_two_depths_of_bits(root: Path):
+    path = min((root / "train/depth").iterdir())
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert stored is not None
+    cv2.imwrite(str(path), np.rint(stored / 9995.5 * 255).astype(np.uint8))
+    assert found(root) == [("depth_mixed", None)]
+    assert "(whole numbers up to 255), that of the others" in sentences(root)
+    assert "or give `depth.scale8`" in sentences(root)
+
+
+def described_camera(root: Path, **factors: float) -> None:
+    def how(one: Description) -> Description:
+        assert one.intrinsics is not None
+        return replace(one, intrinsics={key: value * factors.get(key, 1) for key, value in one.intrinsics.items()})
+
+    describe(root, how)
+
+
+def test_a_camera_for_images_of_another_size(root: Path, capsys: pytest.CaptureFixture[str]):
+    described_camera(root, height=5, width=5)
+    assert ("camera", None) in found(root)
+    assert "by the intrinsics, images of 300x400 (height x width) show " in sentences(root)
+    prepare.main(["convert", str(root), "--out", str(root.parent / "converted")])
+    assert "WARNING    train: by the intrinsics, images of 300x400" in capsys.readouterr().err
+
+
+def test_half_the_focal_length_is_said(root: Path):
+    described_camera(root, fx=0.5, fy=0.5)
+    report = check(root, out=root.parent / "out")
+    assert any(
+        "whether `intrinsics` are those of the images: the stored normals are 1" in one for one in report.unknown
+    )
+
+
+def test_images_of_another_shape_than_the_cameras(root: Path):
+    described_camera(root, width=1.2)
+    assert found(root) == []
+    (note,) = json.loads((root.parent / "out/check.json").read_text())["notes"]
+    assert note.startswith("images of 60x80 have another aspect ratio than the camera's, 60x96: they are taken to be")
 
 
 def test_a_mirrored_set_whose_normals_were_not_turned(root: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -12,11 +13,15 @@ import pytest
 from data_testing import CAMERA, FULL, SIZE, plane_sample, unit
 
 from mtl_vision.check import depth, labels, normals, overlap
+from mtl_vision.check.camera import camera
 from mtl_vision.check.mirrored import camera_side, mirrored_maps, mirrored_set, white_frame
+from mtl_vision.check.mixed import mixed
 from mtl_vision.check.reading import Reading, sample_statistics
 from mtl_vision.check.run import changes
 from mtl_vision.check.statistics import UNKNOWN, SampleStatistics, SplitStatistics, Thumbnail
-from mtl_vision.datasets.description import DepthFiles, Description, LabelFiles, NormalsFiles
+from mtl_vision.datasets.camera import CAMERAS
+from mtl_vision.datasets.description import DepthFiles, Description, LabelFiles, NormalsFiles, known_description
+from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.sample import Sample
 
 AXES = ("x", "y", "z")
@@ -70,6 +75,37 @@ def test_lengths_of_maps_that_were_made_smaller_are_fine():
     assert normals.length(split(SampleStatistics("a", lengths=edges))).state == "ok"
     assert normals.length(split(SampleStatistics("a", lengths=np.full(100, 1.2)))).state == "fault"
     assert normals.length(split(SampleStatistics("a"))).state == "unknown"
+
+
+# the camera
+
+
+@pytest.mark.parametrize(
+    ("changed", "state"),
+    [
+        ({}, "ok"),
+        ({"height": 1440, "width": 1920}, "fault"),  # the centre
+        ({"fx": 3000, "fy": 3000}, "fault"),  # 12 degrees
+        ({"fx": 120}, "fault"),  # 139 degrees
+        ({"cx": 150}, "fault"),
+        ({"cy": 370}, "fault"),
+        ({"fx": 1200, "cx": 180, "cy": 330}, "ok"),
+    ],
+)
+def test_cameras_that_there_are(changed: dict[str, float], state: str):
+    described = replace(FULL, intrinsics={**CAMERAS["nyuv2"], **changed})
+    assert camera(split(description=described)).state == state
+
+
+def test_a_described_crop_may_lie_anywhere():
+    crop = {"top": 300, "left": 500, "height": 100, "width": 120}
+    described = replace(FULL, intrinsics=CAMERAS["nyuv2"], crop=crop)
+    assert camera(split(description=described)).state == "ok"
+
+
+@pytest.mark.parametrize("layout", [name for name, one in layouts().items() if "intrinsics" in one.description])
+def test_the_cameras_of_known_layouts(layout: str):
+    assert camera(split(description=known_description(layout))).state == "ok"
 
 
 # depth
@@ -142,6 +178,23 @@ def jumps(stored: np.ndarray, fmt: DepthFiles) -> int:
     metres = (stored * fmt.scale).astype(np.float32)
     sample = Sample("a", np.zeros((*stored.shape, 3), np.uint8), {"depth": metres})
     return collected(sample, replace(FULL, depth=fmt)).jumps
+
+
+@pytest.mark.parametrize(
+    ("medians", "state"),
+    [
+        ([2.7] * 90 + [0.3] * 10, "fault"),
+        ([2.7] * 99 + [0.3], "ok"),  # a close view
+        ([2.7] * 8 + [27.0], "ok"),
+        ([2.7] * 6 + [27.0] * 2, "fault"),
+        ([1.0, 2.7, 7.2, 3.0, 0.9, 2.4], "ok"),  # NYUv2's extremes
+        ([0.0027, 0.0027, 2.7, 2.7], "fault"),
+        ([2.7, 27.0, 270.0], "unknown"),
+    ],
+)
+def test_maps_of_another_unit_among_the_others(medians: list[float], state: str):
+    samples = [SampleStatistics(str(i), depth=np.linspace(0.5, 1.5, 9) * one) for i, one in enumerate(medians)]
+    assert mixed(split(*samples)).state == state
 
 
 def test_what_wraps_and_what_does_not():
@@ -276,6 +329,27 @@ def test_ids_by_their_placement(classes: str, count: int, shift: int, with_depth
     assert verdict.state == "fault" and verdict.fix is not None
     fixed = verdict.fix(description).segmentation
     assert fixed is not None and fixed.first == 3 + shift
+
+
+@pytest.mark.parametrize(
+    ("values", "void", "told"),
+    [
+        ([[0, 255]] * 4, 255, "only 'other' occurs: the labels have ids 0 and 255, .* store its pixels as 1"),
+        ([[0], [255], [255], [0, 255]], 255, "only 'other' occurs"),
+        ([[1, 255]] * 4, 255, "only 'wall' occurs: .* store its pixels as 0"),
+        ([[0, 255]] * 3 + [[1]], 255, None),
+        ([[0, 255]] * 3, 255, None),  # few samples may show one class only
+        ([[0]] * 4, 255, None),
+        ([[0, 1]] * 4, 1, None),  # so the description says
+    ],
+)
+def test_masks_whose_second_class_is_read_as_void(values: list[list[int]], void: int, told: str | None):
+    description = replace(FULL, segmentation=LabelFiles(classes=["other", "wall"], void=void))
+    half = len(values) // 2
+    parts = {"train": values[:half], "test": values[half:]}
+    splits = {name: split(*(stored(*ids) for ids in part), description=description) for name, part in parts.items()}
+    found = labels.one_class(splits)
+    assert found is None if told is None else re.search(told, found or "")
 
 
 # splits

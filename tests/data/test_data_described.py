@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import warnings
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+from data_testing import FULL, SIZE, planes, write_folder
 from PIL import Image
 from test_data_layouts import ROOMS, Case, opened
 
@@ -20,6 +24,7 @@ from mtl_vision.datasets.files import find_files, names
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.layouts import layouts
 from mtl_vision.datasets.recognise import describe
+from mtl_vision.datasets.targets import DepthFiles
 
 # dataset.yaml, lists and names
 
@@ -411,6 +416,35 @@ def test_palette_pictures_are_ids(tmp_path: Path):
     indexed.putpalette([value for i in range(256) for value in (i, 255 - i, 7)])
     indexed.save(path)
     np.testing.assert_array_equal(dataset[0].targets["segmentation"], before)
+
+
+def grey_png(values: np.ndarray, bits: int) -> bytes:
+    """A grey PNG of 1, 2 or 4 bits a pixel, which OpenCV would stretch to 0..255."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    each = np.unpackbits(values[..., None], axis=-1)[..., 8 - bits :]  # the bits of each pixel
+    rows = np.packbits(each.reshape(len(values), -1), axis=-1)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, 0, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_pictures_of_few_bits_are_ids(bits: int, tmp_path: Path):
+    ids = np.arange(48 * 64, dtype=np.uint8).reshape(SIZE) % 13 % 2**bits
+    root = write_folder(tmp_path / "set", {"train": planes(1)})
+    (root / "train/label/0000.png").write_bytes(grey_png(ids, bits))
+    np.testing.assert_array_equal(FolderDataset(root, "train")[0].targets["segmentation"], ids)
+
+
+def test_grey_depth_of_few_bits_is_grey(tmp_path: Path):
+    """As every viewer shows it: tools that make PNGs smaller take bits away where no value needs them."""
+    root = write_folder(tmp_path / "set", {"train": planes(1)}, replace(FULL, depth=DepthFiles(full_scale=8.0)))
+    (root / "train/depth/0000.png").write_bytes(grey_png(np.full(SIZE, 1, np.uint8), 1))
+    assert (FolderDataset(root, "train")[0].targets["depth"] == 8).all()
 
 
 @pytest.mark.parametrize("image", ["photos/frame-*.png", "{split}/photos/frame-*.png"])

@@ -151,6 +151,32 @@ def test_splits_of_another_kind(tmp_path: Path, mat: Path):
         NYUv2Mat(mat, mat)  # MATLAB v7.3, which scipy does not read
 
 
+def test_frames_in_neither_list_are_left_out(tmp_path: Path, mat: Path):
+    source = NYUv2Mat(mat, write_splits(tmp_path / "splits.mat", [3], [1]))
+    assert len(source) == 2
+    assert [(split, sample.name) for split, sample in source] == [("train", "0001"), ("test", "0003")]
+    np.testing.assert_array_equal(source[1][1].image[0, 0], (0, 0, 2))
+
+
+def test_without_a_list_for_training_the_others_are(tmp_path: Path, mat: Path):
+    scipy.io.savemat(tmp_path / "a.mat", {"testNdxs": np.array([[2]])})
+    assert [split for split, _ in NYUv2Mat(mat, tmp_path / "a.mat")] == ["train", "test", "train"]
+
+
+@pytest.mark.parametrize(
+    ("test", "train", "message"),
+    [
+        ([2, 4], [1], "expected numbers of frames from 1 to 3, found 4"),
+        ([2], [0, 1], "expected numbers of frames from 1 to 3, found 0"),
+        ([2, 3], [1, 2], "frame 2 is in trainNdxs and in testNdxs"),
+        ([2.5], [1], "expected whole numbers as the variable 'testNdxs'"),
+    ],
+)
+def test_splits_that_do_not_fit(tmp_path: Path, mat: Path, test: list[int], train: list[int], message: str):
+    with pytest.raises(DataError, match=rf"splits\.mat: .*{message}"):
+        NYUv2Mat(mat, write_splits(tmp_path / "splits.mat", test, train))
+
+
 def test_other_class_sets(mat: Path, splits: Path):
     with pytest.raises(ValueError, match="nyu894 can not be read as nyu99"):
         NYUv2Mat(mat, splits, classes="nyu99")

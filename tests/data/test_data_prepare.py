@@ -266,6 +266,22 @@ def test_samples_that_can_not_be_read_may_be_left_out(run: Run, tmp_path: Path, 
     assert len(FolderDataset(tmp_path / "out", "train")) == 2
 
 
+def test_depth_that_16_bits_do_not_hold_is_stored_as_none(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    root = rooms(tmp_path / "set")
+    stored = np.full((60, 80), 2.0, np.float32)
+    stored[:5], stored[5:9] = 72.9, 65.535
+    path = root / "train/depth/000001.png"
+    path.unlink()
+    np.save(path.with_suffix(".npy"), stored * 1000)
+    assert run("convert", root, "--out", "out") == 0
+    error = capsys.readouterr().err
+    assert "1 of 4 samples have depth beyond 65.535 m (up to 72.9 m)" in error and "stored as none" in error
+    depth = FolderDataset(tmp_path / "out", "train")[0].targets["depth"]
+    assert (depth[:5] == 0).all() and np.allclose(depth[5:9], 65.535) and np.allclose(depth[9:], 2)
+    assert run("convert", tmp_path / "out", "--out", "again") == 0
+    assert "beyond 65.535" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from data_testing import planes, write_folder
 from hypothesis import given
 from hypothesis import strategies as st
 from layout_parts import write_hdf5, write_lines, write_png
@@ -26,7 +27,7 @@ from test_data_layouts import ROOMS, opened
 from mtl_vision.check.run import check
 from mtl_vision.datasets import DataError, arrays
 from mtl_vision.datasets.arrays import read_rgb, read_values
-from mtl_vision.datasets.description import Description, known_description, make_description
+from mtl_vision.datasets.description import Description, known_description, make_description, read_description
 from mtl_vision.datasets.folder import FolderDataset
 from mtl_vision.datasets.layouts import fitting, layouts
 from mtl_vision.datasets.match import by_time
@@ -474,6 +475,19 @@ def test_an_image_in_hdf5(tmp_path: Path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["dataset"] = np.full((4, 6, 3), 0.5, np.float16)
     assert (read_rgb(tmp_path / "a.h5") == 128).all()
+
+
+def test_an_image_in_a_file_of_several(tmp_path: Path):
+    root = write_folder(tmp_path / "set", {"train": planes(1)})
+    path = root / "train/rgb/0000.png"
+    before = FolderDataset(root, "train")[0].image
+    with h5py.File(path.with_suffix(".h5"), "w") as file:
+        file["color"], file["other"] = before, before[:4]
+    path.unlink()
+    with pytest.raises(DataError, match=r"expected one dataset, found \['color', 'other'\]; name it as .*'image_key'"):
+        FolderDataset(root, "train")[0]
+    description = replace(read_description(root / "dataset.yaml"), image_key="color")
+    np.testing.assert_array_equal(FolderDataset(root, "train", description)[0].image, before)
 
 
 def declared(path: Path, shape: tuple[int, ...], kind: object = "f4", **options: object) -> None:

@@ -136,11 +136,16 @@ def finish(metres: np.ndarray, section: DepthFiles, classes: object = None) -> n
     return np.where(metres <= FARTHEST, metres, np.float32(0))
 
 
+def fits(depth: np.ndarray, section: DepthFiles) -> np.ndarray:
+    """Where 16 bits hold the depth (H, W) at the section's scale, bool."""
+    return np.rint((depth - section.offset) / section.scale) <= 65535
+
+
 def write(depth: np.ndarray, section: DepthFiles) -> np.ndarray:
     """uint16 at the section's scale; no depth is the first of the invalid values that 16 bits hold, else 0."""
-    value = np.rint((depth - section.offset) / section.scale)
-    if value.max() > 65535:
+    if not fits(depth, section).all():
         raise DataError(f"depth of {depth.max():.2f} m does not fit 16 bits at scale {section.scale}")
+    value = np.rint((depth - section.offset) / section.scale)
     none = next((mark for mark in section.marks if mark in range(65536)), 0)
     return np.where(depth > 0, value, none).astype(np.uint16)
 
