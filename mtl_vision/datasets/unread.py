@@ -50,7 +50,7 @@ def unread_maps(root: Path, description: Description, also: Sequence[str] = ()) 
     passed = folders | {parent for folder in folders for parent in folder.parents}
     candidates = {path for path in _beside(root, d, folders) if path not in passed and not deep & set(path.parents)}
     found = {_as_described(path, root, d) for path in candidates if _holds_maps(path)}
-    for folder in folders & read:
+    for folder in folders & read if d.columns is None else ():  # lists name what lies deeper
         found |= {_as_described(path, root, d) for path in _inside(folder) if path not in passed and path not in read}
     for folder in folders - read:
         patterns = [path.name for path in read if path.parent == folder]

@@ -28,7 +28,7 @@ from data_testing import cut_short
 
 from mtl_vision import prepare
 from mtl_vision.check.run import check
-from mtl_vision.datasets.description import Description, read_description
+from mtl_vision.datasets.description import DataError, Description, read_description
 
 ALL = ("rgb", "depth", "normals", "label")
 
@@ -320,3 +320,38 @@ def test_names_with_spaces_are_printed_in_full(root: Path, tmp_path: Path, capsy
         path.write_bytes(b"")
     assert ("files", "train") in found(spaced)
     assert "the same for 5 more: 0" in capsys.readouterr().out
+
+
+def test_names_that_do_not_match(root: Path):
+    """Numbers with zeros before them and without: no image has its map, but for none of them is it missing."""
+    for path in sorted((root / "train/depth").iterdir())[2:]:
+        path.rename(path.with_name(f"{int(path.stem)}.png"))
+    faults = found(root)
+    assert ("files", "train") in faults and {test for test, _ in faults} == {"files"}
+    text = sentences(root)
+    assert "images and their files of depth do not match, such as 0" in text and "rename the files of depth" in text
+
+
+def test_listed_files_that_are_not_there(root: Path):
+    """Half of the depth of a list: too many to be named one by one."""
+    stems = sorted(path.stem for path in (root / "train/rgb").iterdir())
+    lines = [f"train/rgb/{stem}.png train/depth/{stem}{'_' * (i % 2)}.png" for i, stem in enumerate(stems)]
+    for split in SPLITS:
+        (root / f"{split}.txt").write_text("\n".join(lines if split == "train" else lines[:1]))
+    describe(
+        root,
+        lambda d: replace(
+            d, lists={"train": "train.txt"}, splits={"train": "train"}, columns=["image", "depth"], normals=None,
+            segmentation=None,
+        ),
+    )  # fmt: skip
+    assert ("files", "train") in found(root)
+    assert f"{len(stems) // 2} files of depth are listed and not there, such as " in sentences(root)
+
+
+def test_a_split_whose_images_have_another_folder(root: Path):
+    """It is not told as a split that is missing."""
+    for split in SPLITS:
+        (root / split / "rgb").rename(root / split / "images")
+    with pytest.raises(DataError, match=r"has the split 'train', but not its images: expected .*rgb, found depth, ima"):
+        check(root, out=root.parent / "out")

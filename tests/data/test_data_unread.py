@@ -196,3 +196,12 @@ def test_a_folder_that_may_not_be_listed(root: Path):
     (root / "train/gone").symlink_to(root / "nowhere")
     (root / "train/round").symlink_to(root)
     assert named(root) == []
+
+
+def test_what_lies_inside_the_folders_that_are_read(root: Path):
+    """Files of formats that are not read, and images a folder deeper."""
+    (root / "train/depth/0001.exr").write_bytes(b"no image of ours")
+    (root / "train/rgb/notes.txt").write_text("mine")
+    write_png(root / "train/rgb/more/0007.png", MAP)
+    (root / "train/rgb/empty").mkdir()
+    assert named(root) == ["there, but not read: depth/*.exr, rgb/more"]

@@ -16,6 +16,7 @@ import yaml
 from safetensors.torch import load_file
 
 from mtl_vision.engine.cli import main
+from mtl_vision.synthetic.dataset import write_rooms
 
 REPO = Path(__file__).parents[2]
 
@@ -413,14 +414,15 @@ def test_the_config_of_a_resumed_run_is_a_recipe(
     assert "did you mean 'copy" in said and "and 5 more; without run.resume it begins" in said
 
 
-def test_one_sample_with_one_pixel_of_features(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_sample_with_one_pixel_of_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Batch norm has nothing to normalise: told by the settings' names, before a folder is made."""
-    more = ("--data.size=[24,32]", "--model.backbone=resnet10t", "--train.epochs=1", "--run.tensorboard=false")
-    assert main(arguments(rooms, tmp_path, "a", *more, "--train.accumulate=8")) == 1
+    write_rooms(tmp_path / "data", 12, (32, 32), workers=1)
+    more = ("--data.size=[32,32]", "--model.backbone=resnet10t", "--train.epochs=1", "--run.tensorboard=false")
+    assert main(arguments(tmp_path / "data", tmp_path, "a", *more, "--train.accumulate=8")) == 1
     said = capsys.readouterr().err
     assert "a micro-batch has one sample (data.batch_size 8, train.accumulate 8)" in said
     assert not (tmp_path / "runs" / "a").exists()
-    assert main(arguments(rooms, tmp_path, "a", *more, "--train.accumulate=4")) == 0
+    assert main(arguments(tmp_path / "data", tmp_path, "a", *more, "--train.accumulate=4")) == 0
 
 
 @pytest.mark.parametrize("far", [0.5, 10.0])
@@ -432,3 +434,14 @@ def test_depths_beyond_the_networks_range(
     said = capsys.readouterr().out
     note = r"note       \d+ % of the depths for training are beyond tasks.depth.max_depth, 0.5 m, .* largest is \d"
     assert bool(re.search(note, said)) == (far == 0.5)
+
+
+def test_a_target_that_not_all_samples_have_is_told(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(rooms, tmp_path / "data")
+    for path in sorted((tmp_path / "data/train/depth").iterdir())[5:]:
+        path.unlink()
+    assert main(arguments(tmp_path / "data", tmp_path, "a", "--train.epochs=1", "--run.tensorboard=false")) == 0
+    said = capsys.readouterr().out
+    assert "note       depth for 5 of 24 training samples\n" in said and "normals for" not in said
