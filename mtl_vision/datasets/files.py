@@ -19,6 +19,7 @@ from mtl_vision.datasets.text import LONGEST, explained, read_text, shown
 
 Paths = dict[str, Path]
 SHOWN = 8  # names in a folder that an error shows
+NO_FILE = {"", "-", "none", "null", "nan"}  # what lists have in the column of a target that a sample lacks
 FILE = re.compile(rf"(.*?({'|'.join(map(re.escape, SUFFIXES))}))(\s|$)", re.IGNORECASE)
 
 
@@ -210,7 +211,7 @@ def _by_columns(root: Path, description: Description, split: str, rows: Sequence
         found.images[stem] = _place_of(image, bases)
         if len(inner.parts) > 1:
             found.scenes[stem] = "/".join(inner.parts[:-1])
-        for name in found.targets.keys() & row.keys():
+        for name in (name for name in found.targets.keys() & row.keys() if entries[name].lower() not in NO_FILE):
             if (path := _place_of(row[name], bases)).exists():
                 found.targets[name][stem] = path
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -347,6 +348,11 @@ def test_listed_files_that_are_not_there(root: Path):
     )  # fmt: skip
     assert ("files", "train") in found(root)
     assert f"{len(stems) // 2} files of depth are listed and not there, such as " in sentences(root)
+    for nothing in ("None", "-"):  # samples without depth on purpose
+        text = (root / "train.txt").read_text()
+        (root / "sparse.txt").write_text("\n".join(re.sub(r"\S+_\.png$", nothing, line) for line in text.splitlines()))
+        describe(root, lambda d: replace(d, lists={"train": "sparse.txt"}))
+        assert found(root) == []
 
 
 def test_a_split_whose_images_have_another_folder(root: Path):
