@@ -38,6 +38,7 @@ METHODS = (
 QUICK = ("Equal", "GradNorm")
 SINGLE = "single task"
 STATIC = "gradnorm_static"
+WIDE = 5.0  # times the others' span, beyond which a method that is far behind stands at the edge
 Rows = dict[str, dict[str, list[float]]]  # label -> metric -> a value a seed
 
 NOTES = """\
@@ -177,6 +178,8 @@ def draw(axis: Axes, lines: Sequence[Sequence[float]], colours: Sequence[str]) -
     means = np.array([fmean(values) for values in lines])
     lower, upper = np.percentile(means, (25, 75))
     edge = lower - 3 * (upper - lower)
+    if np.ptp(means) <= WIDE * np.ptp(means[means >= edge]):  # there is room for all
+        edge = -np.inf
     for y, (values, mean, colour) in enumerate(zip(lines, means, colours, strict=True)):
         if mean < edge:
             axis.plot([edge], [y], "<", color=colour, markersize=7)

@@ -36,11 +36,11 @@ def open_model(
 ) -> Model:
     """The model on a provider, by its name in PROVIDERS; on the CPU where it cannot be made, which `report` is told.
 
-    Another backend than onnxruntime knows no providers. Raises what `Model` does, and ValueError for one of them there.
+    Another backend than onnxruntime knows no providers, which `report` is told, too. Raises what `Model` does.
     """
     if (other := backend_of(Path(path), backend)) != ONNXRUNTIME:
         if provider != AUTO:
-            raise ValueError(f"--provider {provider} is of onnxruntime: leave it out with {other}")
+            report(f"--provider {provider} is of onnxruntime: {other} does not know it")
         return Model(path, threads, tasks=tasks, backend=backend)
     import onnxruntime  # ncnn runs where it is not installed
 

@@ -79,7 +79,8 @@ def test_the_commands(param: Path, tmp_path: Path, capfd: pytest.CaptureFixture[
 
     photo = write_image(tmp_path / "a.png")
     assert main([str(param), str(photo), "--out", str(tmp_path / "out"), "--provider", "cuda"]) == 0
-    assert "on ncnn 1." in capfd.readouterr().out
+    out, err = capfd.readouterr()
+    assert "on ncnn 1." in out and "--provider cuda is of onnxruntime: ncnn does not know it" in err
     with pytest.raises(SystemExit):
         main(["--inspect", str(param)])
     assert "checksum intact" in capfd.readouterr().out

@@ -78,8 +78,3 @@ def test_the_command_names_it(model_file: Path, tmp_path: Path, capfd: pytest.Ca
     assert "images/s on CPU" in out and "Xnnpack cannot be used" in err
     with pytest.raises(SystemExit):
         main([*words, "--provider", "tpu"])
-
-
-def test_a_provider_is_of_onnxruntime(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--provider cuda is of onnxruntime: leave it out with openvino"):
-        open_model(tmp_path / "m.onnx", provider="cuda", backend="openvino")
